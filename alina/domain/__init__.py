@@ -1,0 +1,1 @@
+"""The words of the trade: frozen records and the seams between packages. Standard library only."""

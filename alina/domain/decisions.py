@@ -1,0 +1,127 @@
+"""Proposals, and what the risk kernel says of them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum
+from uuid import UUID
+
+from alina.domain.orders import OrderSide, OrderType
+from alina.domain.portfolio import CloseReason
+from alina.domain.records import Record
+from alina.errors import InvalidRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal(Record):
+    """One wish to trade. It moves nothing until the kernel approves it."""
+
+    id: UUID
+    run_id: UUID | None  # None: a protective exit, which no run decided
+    account: str
+    agent: str
+    symbol: str
+    side: OrderSide
+    order_type: OrderType
+    #: base
+    quantity: Decimal
+    limit_price: Decimal | None
+    #: the price the proposer saw, quote per base
+    reference_price: Decimal
+    #: may only shrink a position
+    reduce_only: bool
+    #: for exits: why
+    close_reason: CloseReason | None
+    stop_price: Decimal | None
+    take_profit_price: Decimal | None
+    close_after: datetime | None
+    #: 0 to 100, as the proposer states it
+    confidence: int
+    rationale: str
+    #: market time of the newest data it rests on
+    as_of: datetime
+    #: market time after which it may not be executed
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        if self.quantity <= 0:
+            raise InvalidRecord(f"proposal {self.id}: quantity {self.quantity} must be above zero")
+        if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
+            raise InvalidRecord(f"proposal {self.id}: a limit order, and only that, has a limit price")
+        if not 0 <= self.confidence <= 100:
+            raise InvalidRecord(f"proposal {self.id}: confidence {self.confidence} is not within 0 to 100")
+
+
+def content_hash(proposal: Proposal) -> str:
+    """SHA-256 over exactly what would be ordered; an order row must carry the approved one."""
+    content = {
+        "proposal": str(proposal.id),
+        "account": proposal.account,
+        "symbol": proposal.symbol,
+        "side": proposal.side.value,
+        "type": proposal.order_type.value,
+        "quantity": _plain(proposal.quantity),
+        "limit_price": None if proposal.limit_price is None else _plain(proposal.limit_price),
+        "reduce_only": proposal.reduce_only,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Decimal) -> str:
+    """Digits without exponent or trailing zeros, so that equal amounts hash equally."""
+    return f"{value.normalize():f}"
+
+
+class ReasonCode(IntEnum):
+    """Why a proposal was denied. Numbers are stable: 1xx state, 2xx market data, 3xx order, 4xx money, 5xx pace."""
+
+    TRADING_HALTED = 101
+    TRADING_REDUCING = 102
+    PROPOSAL_EXPIRED = 103
+    UNKNOWN_ACCOUNT = 104
+    KERNEL_ERROR = 105
+    UNKNOWN_PRICE = 201
+    STALE_PRICE = 202
+    UNKNOWN_MARKET = 203
+    MARKET_CLOSED = 204
+    INVALID_QUANTITY = 301
+    BELOW_MIN_NOTIONAL = 302
+    INVALID_PRICE = 303
+    NOTHING_TO_REDUCE = 304
+    MAX_TRADE_AMOUNT = 401
+    INSUFFICIENT_BALANCE = 402
+    UNKNOWN_BALANCE = 403
+    COOLDOWN = 501
+    POSITION_ALREADY_OPEN = 502
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved(Record):
+    """The kernel's yes, for exactly the hashed content, with what to reserve."""
+
+    content_hash: str
+    #: the asset that the order spends and how much of it, fee and slippage included
+    reserve_asset: str
+    reserve_amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied(Record):
+    """The kernel's no. `message` carries the figures."""
+
+    reason: ReasonCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsApproval(Record):
+    """A person must agree before `expires_at`; the proposal is reviewed again then."""
+
+    message: str
+    expires_at: datetime
+
+
+Verdict = Approved | Denied | NeedsApproval

@@ -1,0 +1,105 @@
+"""Orders, their states and their fills."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from alina.domain.records import Record
+from alina.errors import InvalidRecord
+
+
+class OrderSide(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class OrderState(StrEnum):
+    """Where an order stands. SUBMITTING is committed before the request leaves."""
+
+    SUBMITTING = "submitting"
+    OPEN = "open"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
+
+
+def client_order_id_for(decision_id: UUID) -> str:
+    """The one client order id of a decision: 35 characters, the most an exchange takes is 36."""
+    return f"al-{decision_id.hex}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Record):
+    """One instruction to trade a spot market.
+
+    Units, for BTC/USDT: `quantity` in BTC (base), `limit_price` in USDT per BTC. No floats, ever.
+    """
+
+    client_order_id: str
+    account: str
+    symbol: str
+    side: OrderSide
+    order_type: OrderType
+    quantity: Decimal
+    limit_price: Decimal | None = None  # None: a market order
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        if self.quantity <= 0:
+            raise InvalidRecord(f"order {self.client_order_id}: quantity {self.quantity} must be above zero")
+        if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
+            raise InvalidRecord(f"order {self.client_order_id}: a limit order, and only that, has a limit price")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedOrder(Record):
+    """An order as the exchange reports it. The only evidence of an order's fate."""
+
+    client_order_id: str
+    exchange_order_id: str
+    symbol: str
+    side: OrderSide
+    state: OrderState
+    quantity: Decimal
+    #: base filled so far
+    filled_quantity: Decimal
+    #: quote paid or received for it, fees aside
+    filled_notional: Decimal
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill(Record):
+    """One trade of an order on the exchange. `trade_id` is unique a symbol."""
+
+    trade_id: str
+    exchange_order_id: str
+    symbol: str
+    side: OrderSide
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_asset: str
+    is_maker: bool
+    executed_at: datetime
+
+    @property
+    def notional(self) -> Decimal:
+        """Quote value, fees aside."""
+        return self.quantity * self.price

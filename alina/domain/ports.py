@@ -1,0 +1,122 @@
+"""Every seam between packages, on one page. Implementations are picked in bootstrap.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
+from alina.domain.orders import Fill, Order, PlacedOrder
+from alina.domain.records import Record
+from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
+
+
+class Clock(Protocol):
+    """The market's time: the wall clock live, the replayed time over a recorded market."""
+
+    def now(self) -> datetime:
+        """Aware UTC. Raises ExchangeUnavailable if the market's time cannot be known."""
+        ...
+
+
+class Exchange(Protocol):
+    """A market where orders are placed. Implementations raise only ExchangeError."""
+
+    def market(self, symbol: str) -> Market:
+        """The rules of a symbol. Raises ExchangeRefused for one it does not list."""
+        ...
+
+    def candles(self, symbol: str, timeframe: str, *, since: datetime, limit: int) -> list[Candle]:
+        """Up to `limit` candles from `since` on, oldest first; the last one may still be forming."""
+        ...
+
+    def ticker(self, symbol: str) -> Ticker: ...
+
+    def order_book(self, symbol: str, *, depth: int) -> OrderBook: ...
+
+    def balances(self) -> Balances: ...
+
+    def submit(self, order: Order) -> PlacedOrder:
+        """Send the order once, never retrying by itself.
+
+        Raises OrderRejected (the exchange refused it: final) or OrderFateUnknown
+        (ask `find` before anything else). No other error leaves this method.
+        """
+        ...
+
+    def find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
+        """The exchange's own record of an order, open or past; None: it says there is none."""
+        ...
+
+    def cancel(self, symbol: str, client_order_id: str) -> None:
+        """Ask for a cancel; an order that is already done is no error."""
+        ...
+
+    def open_orders(self, symbol: str) -> list[PlacedOrder]: ...
+
+    def fills(self, symbol: str, *, exchange_order_id: str | None = None) -> list[Fill]:
+        """Own trades of a symbol, oldest first; of one order if it is named."""
+        ...
+
+    def clock_difference_ms(self) -> int:
+        """The exchange's clock minus ours, in milliseconds."""
+        ...
+
+
+class Model(Protocol):
+    """A language model in this process. Implementations raise only ModelError."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+
+    def complete(self, request: CompletionRequest) -> Completion:
+        """Answer once. Raises ModelBusy at the deadline, InvalidAnswer if the prompt does not fit."""
+        ...
+
+
+class Embedder(Protocol):
+    """Text to vectors of a fixed length."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact(Record):
+    """One thing known about a subject, in two times: of the world and of our knowing it."""
+
+    id: UUID
+    subject: str  # e.g. a symbol
+    predicate: str  # e.g. "closed_trade"
+    text: str
+    #: when it was true in the market
+    valid_at: datetime
+    invalid_at: datetime | None
+    #: when we learnt it, and when we learnt better (market time)
+    created_at: datetime
+    expired_at: datetime | None
+    #: what it rests on, e.g. a position's id
+    source_id: UUID | None
+
+
+class Memory(Protocol):
+    """Facts that agents recall. Nothing is overwritten: a newer fact supersedes an older one."""
+
+    def remember(self, fact: Fact) -> None:
+        """Store it. The same id again changes nothing."""
+        ...
+
+    def supersede(self, fact_id: UUID, *, by: Fact) -> None:
+        """Store `by` and mark the older fact invalid at `by.valid_at`, expired at `by.created_at`."""
+        ...
+
+    def recall(self, subject: str, query: str, *, as_of: datetime, limit: int) -> list[Fact]:
+        """The facts nearest to `query` that were known and true at `as_of`, best first."""
+        ...
+
+    def get(self, fact_ids: Sequence[UUID]) -> list[Fact]:
+        """The facts with these ids, in this order; unknown ids are left out."""
+        ...

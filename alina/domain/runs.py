@@ -1,0 +1,121 @@
+"""Runs: one pass of an agent over one symbol, and everything needed to replay it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from alina.domain.records import Record
+
+
+class RunState(StrEnum):
+    """How a run ended. STARTED rows older than their limit are swept."""
+
+    STARTED = "started"
+    #: the gate saw nothing worth asking the model about
+    GATED = "gated"
+    #: the model, or the size rule, chose not to trade
+    HELD = "held"
+    PROPOSED = "proposed"
+    #: malformed twice, or past the deadline: no decision, never a guess
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity(Record):
+    """Which weights and which engine answered. Two equal identities give equal text."""
+
+    name: str
+    backend: str  # "llama_cpp", "scripted"
+    #: SHA-256 of the model file
+    sha256: str
+    #: version of the engine's build
+    build: str
+    context_length: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Record):
+    """One turn of a chat prompt. role: system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest(Record):
+    """What is asked of a model. Equal requests to equal models give equal text."""
+
+    messages: tuple[Message, ...]
+    #: JSON schema that the text must satisfy; None: free text
+    json_schema: Mapping[str, Any] | None
+    max_tokens: int
+    temperature: Decimal
+    seed: int
+    #: wall seconds after which generation stops with ModelBusy
+    deadline_seconds: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion(Record):
+    """A model's answer and its cost."""
+
+    text: str
+    model: ModelIdentity
+    prompt_tokens: int
+    completion_tokens: int
+    #: wall milliseconds
+    elapsed_ms: int
+    finish_reason: str  # "stop" or "length"
+
+    @property
+    def tokens_per_second(self) -> Decimal:
+        return Decimal(self.completion_tokens * 1000) / Decimal(max(self.elapsed_ms, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall(Record):
+    """A request and its completion, as stored for replay. `attempt` 1 is the answer, 2 the repair."""
+
+    attempt: int
+    request: CompletionRequest
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRevision(Record):
+    """One immutable version of a prompt template."""
+
+    id: UUID
+    prompt: str  # the prompt's name, e.g. "trading"
+    number: int
+    system: str
+    template: str
+    author: str  # "person" or "optimizer"
+    parent_id: UUID | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Record):
+    """One pass of `agent` over `symbol`, cut at `as_of` (market time)."""
+
+    id: UUID
+    key: str
+    agent: str
+    symbol: str
+    timeframe: str
+    as_of: datetime
+    state: RunState
+    #: one line: what was decided and why
+    summary: str
+    prompt_revision_id: UUID | None = None
+    #: the figures shown to the model, as JSON-ready text values
+    context: Mapping[str, Any] = field(default_factory=dict)
+    #: ids of the memory facts in the prompt
+    fact_ids: tuple[UUID, ...] = ()
+    calls: tuple[ModelCall, ...] = ()
