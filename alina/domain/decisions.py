@@ -76,7 +76,7 @@ def _plain(value: Decimal) -> str:
 
 
 class ReasonCode(IntEnum):
-    """Why a proposal was denied. Numbers are stable: 1xx state, 2xx market data, 3xx order, 4xx money, 5xx pace."""
+    """Why a proposal was denied. Stable: 1xx state, 2xx market data, 3xx order, 4xx money, 5xx pace."""
 
     TRADING_HALTED = 101
     TRADING_REDUCING = 102

@@ -62,9 +62,11 @@ class Order(Record):
     def __post_init__(self) -> None:
         Record.__post_init__(self)
         if self.quantity <= 0:
-            raise InvalidRecord(f"order {self.client_order_id}: quantity {self.quantity} must be above zero")
+            raise InvalidRecord(f"order {self.client_order_id}: quantity {self.quantity} is not above 0")
         if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
-            raise InvalidRecord(f"order {self.client_order_id}: a limit order, and only that, has a limit price")
+            raise InvalidRecord(
+                f"order {self.client_order_id}: a limit order, and only that, has a limit price"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

