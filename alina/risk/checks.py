@@ -1,0 +1,172 @@
+"""One pure function a check: (proposal, snapshot, limits) -> None to pass, Denied to stop.
+
+Anything unknown is a denial. Protective exits skip what limits entries only, never what keeps an order valid.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from alina.domain.decisions import Denied, Proposal, ReasonCode
+from alina.domain.market import Market
+from alina.domain.orders import OrderSide, OrderType
+from alina.domain.portfolio import TradingState
+from alina.risk.limits import Limits, Snapshot
+
+Check = Callable[[Proposal, Snapshot, Limits], Denied | None]
+
+
+def trading_state(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """ACTIVE lets all through, REDUCING only exits, HALTED and an unknown account nothing."""
+    match snapshot.trading_state:
+        case TradingState.ACTIVE:
+            return None
+        case TradingState.REDUCING if proposal.reduce_only:
+            return None
+        case TradingState.REDUCING:
+            return _deny(ReasonCode.TRADING_REDUCING, "trading state is REDUCING: only exits pass")
+        case TradingState.HALTED:
+            return _deny(ReasonCode.TRADING_HALTED, "trading state is HALTED: nothing passes")
+        case None:
+            return _deny(ReasonCode.UNKNOWN_ACCOUNT, f"account {proposal.account} has no known trading state")
+
+
+def not_expired(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """A proposal lives until `expires_at`, in market time."""
+    if snapshot.now <= proposal.expires_at:
+        return None
+    return _deny(ReasonCode.PROPOSAL_EXPIRED, f"expired at {proposal.expires_at}, it is {snapshot.now}")
+
+
+def market_open(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """The exchange lists the symbol and trades it now."""
+    if snapshot.market is None or snapshot.market.symbol != proposal.symbol:
+        return _deny(ReasonCode.UNKNOWN_MARKET, f"{proposal.symbol} is not known to the exchange")
+    if not snapshot.market.trading:
+        return _deny(ReasonCode.MARKET_CLOSED, f"{proposal.symbol} is not trading")
+    return None
+
+
+def price_fresh(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """A price of this symbol is known, sane, and neither older than the limit nor from the future."""
+    ticker = snapshot.ticker
+    if ticker is None or ticker.symbol != proposal.symbol or not 0 < ticker.bid <= ticker.ask:
+        return _deny(ReasonCode.UNKNOWN_PRICE, f"no usable price of {proposal.symbol}")
+    age = abs(snapshot.now - ticker.as_of)
+    if age > limits.max_price_age:
+        return _deny(ReasonCode.STALE_PRICE, f"price is {age} away from now, limit {limits.max_price_age}")
+    return None
+
+
+def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """Quantity and price are what the exchange can take: lot and tick size, minimum and maximum."""
+    market = _known_market(snapshot)
+    quantity = proposal.quantity
+    if quantity % market.lot_size or quantity < market.min_quantity:
+        return _deny(
+            ReasonCode.INVALID_QUANTITY,
+            f"quantity {quantity} is not a multiple of {market.lot_size} of at least {market.min_quantity}",
+        )
+    if market.max_quantity is not None and quantity > market.max_quantity:
+        return _deny(ReasonCode.INVALID_QUANTITY, f"quantity {quantity} is above {market.max_quantity}")
+    price = proposal.limit_price
+    if price is not None and (price <= 0 or price % market.tick_size):
+        return _deny(ReasonCode.INVALID_PRICE, f"price {price} is not a multiple of {market.tick_size}")
+    return None
+
+
+def min_notional(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """The order is worth at least what the exchange asks for."""
+    notional, least = _notional(proposal, snapshot), _known_market(snapshot).min_notional
+    if notional < least:
+        return _deny(ReasonCode.BELOW_MIN_NOTIONAL, f"notional {notional} is below {least}")
+    return None
+
+
+def side_fits_position(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """Spot: entries buy into no open position; sells reduce one and never exceed it."""
+    position = snapshot.position
+    if proposal.side is OrderSide.BUY:
+        if proposal.reduce_only:
+            return _deny(ReasonCode.NOTHING_TO_REDUCE, "a buy cannot reduce a long position")
+        if position is not None:
+            return _deny(ReasonCode.POSITION_ALREADY_OPEN, f"already holding {position.quantity}")
+        return None
+    if position is None or proposal.quantity > position.quantity:
+        held = position.quantity if position else Decimal(0)
+        return _deny(ReasonCode.NOTHING_TO_REDUCE, f"selling {proposal.quantity} of {held} held")
+    return None
+
+
+def max_trade_amount(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """An entry costs at most this much quote."""
+    notional = _notional(proposal, snapshot)
+    if not proposal.reduce_only and notional > limits.max_trade_amount:
+        return _deny(ReasonCode.MAX_TRADE_AMOUNT, f"notional {notional} is above {limits.max_trade_amount}")
+    return None
+
+
+def free_balance(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """What the order spends is free, after everything already reserved."""
+    asset, needed = spend(proposal, snapshot, limits)
+    reserved = snapshot.reserved_quote if proposal.side is OrderSide.BUY else snapshot.reserved_base
+    if snapshot.balances is None:
+        return _deny(ReasonCode.UNKNOWN_BALANCE, "the account's balances are not known")
+    balance = snapshot.balances.get(asset)
+    free = (balance.free if balance else Decimal(0)) - reserved
+    if needed > free:
+        return _deny(ReasonCode.INSUFFICIENT_BALANCE, f"needs {needed} {asset}, free and unreserved {free}")
+    return None
+
+
+def cooldown(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """Two entries in one symbol are at least this far apart; an approval counts, filled or not."""
+    if proposal.reduce_only or snapshot.last_entry_at is None:
+        return None
+    since = snapshot.now - snapshot.last_entry_at
+    if since < limits.cooldown:
+        return _deny(ReasonCode.COOLDOWN, f"last entry {since} ago, cooldown {limits.cooldown}")
+    return None
+
+
+#: in this order; the first denial stands
+CHECKS: tuple[Check, ...] = (
+    trading_state,
+    not_expired,
+    market_open,
+    price_fresh,
+    on_the_grid,
+    min_notional,
+    side_fits_position,
+    max_trade_amount,
+    cooldown,
+    free_balance,
+)
+
+
+def spend(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[str, Decimal]:
+    """The asset an order spends, and how much at worst: fees and slippage included for buys."""
+    market = _known_market(snapshot)
+    if proposal.side is OrderSide.SELL:
+        return market.base, proposal.quantity
+    slippage = limits.slippage_reserve if proposal.order_type is OrderType.MARKET else Decimal(0)
+    return market.quote, _notional(proposal, snapshot) * (1 + limits.fee_reserve + slippage)
+
+
+def _notional(proposal: Proposal, snapshot: Snapshot) -> Decimal:
+    """Quote value at the limit price, or at the price a market order would meet first."""
+    if proposal.limit_price is not None:
+        return proposal.quantity * proposal.limit_price
+    if snapshot.ticker is None:
+        raise LookupError("no price")
+    is_buy = proposal.side is OrderSide.BUY
+    return proposal.quantity * (snapshot.ticker.ask if is_buy else snapshot.ticker.bid)
+
+
+def _known_market(snapshot: Snapshot) -> Market:
+    if snapshot.market is None:
+        raise LookupError("no market")
+    return snapshot.market
+
+
+def _deny(reason: ReasonCode, message: str) -> Denied:
+    return Denied(reason=reason, message=message)
