@@ -1,0 +1,1 @@
+"""Postgres, Redis and other servers on this machine, and their lifetimes."""

@@ -1,0 +1,175 @@
+"""The data folder: everything of one running system that lasts, owned by one user."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from alina.errors import SystemStateError
+
+# Below the range the kernel hands to outgoing connections, so a kept port is rarely taken meanwhile.
+_PORTS = range(20_000, 32_000)
+
+
+def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace the file by `text`: a reader, or a crash, sees the old text or the new, never a part."""
+    temporary = _write_beside(path, text, mode)
+    os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
+class DataFolder:
+    """The folder of one system: its lock, its secrets, its ports. Made on first use, for its owner only.
+
+    Raises SystemStateError where the folder cannot be made or used.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser().resolve()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SystemStateError(
+                f"cannot use {self.path} as data folder ({error.strerror}): "
+                "set system.data_folder to a folder this user may write"
+            ) from error
+
+    def subfolder(self, name: str) -> Path:
+        """A folder inside, for the owner only."""
+        path = self.path / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder while running. The kernel frees it when the holder dies, however it dies.
+
+        Raises SystemStateError when another process holds it.
+        """
+        with self._lock_path.open("a+", encoding="utf-8") as file:
+            if not _try_lock(file.fileno()):
+                raise SystemStateError(
+                    f"ALINA in {self.path} is already running (pid {self.holder() or 'unknown'}): "
+                    "use `alina status`, or `alina down` to stop it"
+                )
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+            file.truncate(0)
+
+    def holder(self) -> int | None:
+        """The pid of the process that holds the lock, or None. Proof is the kernel's lock, not the pid."""
+        with suppress(FileNotFoundError, ValueError), self._lock_path.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+        return None
+
+    def secret(self, name: str) -> str:
+        """The password of that name, made at the first call and kept in a file of mode 0600."""
+        path = self.subfolder("secrets") / name
+        if not path.exists():
+            temporary = _write_beside(path, secrets.token_urlsafe(24), 0o600)
+            with suppress(FileExistsError):  # another process made it first: use that one
+                os.link(temporary, path)
+            temporary.unlink()
+            _sync_directory(path.parent)
+        return path.read_text(encoding="utf-8").strip()
+
+    def port(self, name: str) -> int:
+        """A loopback TCP port for a server that is about to listen: the kept one, or a new one if taken."""
+        ports = self._ports()
+        kept = ports.pop(name, None)
+        if kept is not None and _is_free(kept):
+            return kept
+        chosen = _choose_port(set(ports.values()))
+        write_atomically(self._ports_path, json.dumps(ports | {name: chosen}, indent=1))
+        return chosen
+
+    def known_port(self, name: str) -> int | None:
+        """The port kept under that name, whether or not its server runs; None before the first start."""
+        return self._ports().get(name)
+
+    def ensure_free_space(self, needed: int) -> None:
+        """Raise SystemStateError when the disk has fewer than `needed` bytes left."""
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise SystemStateError(
+                f"{self.path} has {free / 1e6:.0f} MB left and needs {needed / 1e6:.0f} MB: "
+                "free some space, or set system.data_folder to another disk"
+            )
+
+    def write(self, name: str, text: str) -> Path:
+        """Replace a small file inside, atomically. `name` may name a file in a subfolder, made on the way."""
+        path = self.path / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, text)
+        return path
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "alina.lock"
+
+    @property
+    def _ports_path(self) -> Path:
+        return self.path / "ports.json"
+
+    def _ports(self) -> dict[str, int]:
+        with suppress(FileNotFoundError):
+            return {name: int(port) for name, port in json.loads(self._ports_path.read_text()).items()}
+        return {}
+
+
+def _write_beside(path: Path, text: str, mode: int) -> Path:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, mode)
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    for _ in range(5):  # `holder` in another process takes the lock for an instant to look at it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ignores TIME_WAIT
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _choose_port(used: set[int]) -> int:
+    for _ in range(1000):
+        port = secrets.choice(_PORTS)
+        if port not in used and _is_free(port):
+            return port
+    raise SystemStateError(f"no free port from {_PORTS.start} to {_PORTS.stop}: set the port in config.yaml")

@@ -1,0 +1,65 @@
+"""Real servers for the tests, shared by the session: an empty database and an empty Redis for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from alina.embedded.folder import DataFolder
+from alina.embedded.postgres import EmbeddedPostgres
+from alina.embedded.redis import EmbeddedRedis
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("ALINA_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[DataFolder]:
+    # not pytest's own folder: a second session of pytest resets the rights the server's user needs on it
+    path = Path(tempfile.mkdtemp(prefix="alina-tests-"))
+    yield DataFolder(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: DataFolder) -> Iterator[str]:
+    """The URL of a server for the session, as a role that may do everything."""
+    server = EmbeddedPostgres(server_folder, settings={"fsync": "off"})
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database, dropped after the test."""
+    name = f"test_{uuid4().hex}"
+    admin = create_engine(postgres_server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: DataFolder) -> Iterator[str]:
+    server = EmbeddedRedis(server_folder)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of a Redis without keys."""
+    with Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
