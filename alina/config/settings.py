@@ -41,6 +41,10 @@ class Execution(Section):
     task_time_limit: Duration = Field(
         timedelta(seconds=120), description="wall time after which a task is killed"
     )
+    settle_after: Duration = Field(
+        timedelta(seconds=30),
+        description="wall time until an order unknown to the exchange counts as never sent",
+    )
     soft_shutdown: Duration = Field(
         timedelta(seconds=20), description="time running tasks get when a worker must stop"
     )
@@ -139,6 +143,7 @@ class MarketSection(Section):
 class Trading(Section):
     """what the trading agent wishes for, and when its positions close"""
 
+    agents: tuple[str, ...] = Field(("trading",), min_length=1, description="run at every closed candle")
     trade_fraction_max: Fraction = Field(
         Decimal("0.20"), description="largest part of the free quote in one proposal"
     )
@@ -273,7 +278,9 @@ class Settings(BaseSettings):
     risk: Risk = Risk()
     models: Models = Models()
     memory: MemorySection = MemorySection()
-    tools: dict[str, dict[str, Any]] = Field({}, description="settings of tools, by tool name")
+    tools: dict[str, dict[str, Any]] = Field(
+        {"indicators": {}}, description="the tools whose figures stand in prompts, and their settings"
+    )
     error_handling: ErrorHandling = ErrorHandling()
     self_optimization: SelfOptimization = SelfOptimization()
     monitoring: Monitoring = Monitoring()

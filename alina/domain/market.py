@@ -132,3 +132,20 @@ class Balance(Record):
 
 
 Balances = Mapping[str, Balance]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketView(Record):
+    """The closed candles of a symbol that may be known at `as_of`, oldest first."""
+
+    symbol: str
+    timeframe: str
+    as_of: datetime
+    candles: tuple[Candle, ...]
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        if self.candles and self.candles[-1].close_time > self.as_of:
+            raise InvalidRecord(
+                f"{self.symbol}: a candle closes after as_of {self.as_of}: that is look-ahead"
+            )

@@ -1,12 +1,12 @@
 """Every seam between packages, on one page. Implementations are picked in bootstrap.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
+from alina.domain.market import Balances, Candle, Market, MarketView, OrderBook, Ticker
 from alina.domain.orders import Fill, Order, PlacedOrder
 from alina.domain.records import Record
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
@@ -119,4 +119,14 @@ class Memory(Protocol):
 
     def get(self, fact_ids: Sequence[UUID]) -> list[Fact]:
         """The facts with these ids, in this order; unknown ids are left out."""
+        ...
+
+
+class Tool(Protocol):
+    """Figures for a prompt, computed from what may be known."""
+
+    name: str
+
+    def figures(self, view: MarketView) -> Mapping[str, str]:
+        """Label -> value, both short text. Looks at nothing but `view`."""
         ...

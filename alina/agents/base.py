@@ -1,0 +1,98 @@
+"""What every agent is, and how the orchestrator finds it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
+
+from alina.config import Settings
+from alina.domain.market import Market, MarketView, Ticker
+from alina.domain.orders import OrderSide
+from alina.domain.portfolio import CloseReason, Position
+from alina.domain.records import Record
+from alina.errors import ConfigError
+
+GROUP = "alina.agents"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation(Record):
+    """Everything an agent may know for one run, cut at `view.as_of`."""
+
+    view: MarketView
+    market: Market
+    ticker: Ticker
+    position: Position | None
+    #: quote not in orders and not reserved
+    free_quote: Decimal
+    #: what the tools found: label -> value
+    figures: Mapping[str, str]
+    #: recalled facts, nearest first
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish(Record):
+    """What an agent would like to trade: the proposal without its bookkeeping."""
+
+    side: OrderSide
+    #: base, on the lot grid
+    quantity: Decimal
+    #: price the wish rests on
+    reference_price: Decimal
+    close_reason: CloseReason | None
+    stop_price: Decimal | None
+    take_profit_price: Decimal | None
+    confidence: int
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(Record):
+    """No trade, and why."""
+
+    reason: str
+
+
+class Agent(Protocol):
+    """One way of trading. Stateless: all it knows comes in the situation."""
+
+    #: as in `alina run NAME`, config.yaml and the ledger
+    name: str
+    #: the first revision of its prompt; later ones live in the database
+    system_prompt: str
+    user_template: str
+
+    def gate(self, situation: Situation) -> str | None:
+        """Why the model is worth asking; None: it is not."""
+        ...
+
+    def context(self, situation: Situation) -> Mapping[str, Any]:
+        """JSON-ready values for the prompt template; stored with the run."""
+        ...
+
+    def answer_type(self, situation: Situation) -> type[BaseModel]:
+        """The schema of the answer that is possible now."""
+        ...
+
+    def wish(self, situation: Situation, answer: BaseModel) -> Wish | Hold:
+        """What to trade for this answer."""
+        ...
+
+
+def load_agent(name: str, settings: Settings, built_in: Mapping[str, Callable[[Settings], Agent]]) -> Agent:
+    """The agent of that name: built in, or an entry point of the group `alina.agents`.
+
+    An entry point is a callable that takes the Settings. Raises ConfigError for an unknown name.
+    """
+    factory = built_in.get(name)
+    if factory is None:
+        offered = {point.name: point for point in entry_points(group=GROUP)}
+        if name not in offered:
+            known = ", ".join(sorted({*built_in, *offered}))
+            raise ConfigError(f"agent {name!r} is not known: known are {known}; install its package")
+        factory = cast("Callable[[Settings], Agent]", offered[name].load())
+    return factory(settings)

@@ -1,0 +1,169 @@
+"""The trading agent: a cheap gate, a schema-bound answer, a size rule, one wish."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alina.agents.base import Hold, Situation, Wish
+from alina.config import Settings
+from alina.domain.orders import OrderSide
+from alina.domain.portfolio import CloseReason
+from alina.tools import indicators
+
+SYSTEM_PROMPT = """\
+You are a careful crypto spot trader. You trade one symbol, long only, one position at a time.
+You answer with one JSON object and nothing else.
+rationale: one short sentence with the figure that decides.
+confidence: 0 to 100, how sure you are that the action pays after fees.
+"""
+
+USER_TEMPLATE = """\
+{{ symbol }}, {{ timeframe }} candles, price {{ price }}.
+{% for label, value in figures.items() -%}
+{{ label }}: {{ value }}
+{% endfor -%}
+Last closes: {{ closes | join(", ") }}
+Position: {{ position }}
+{% if facts -%}
+What happened before:
+{% for fact in facts -%}
+- {{ fact | fence }}
+{% endfor -%}
+{% endif -%}
+Choose the action: {{ actions | join(" or ") }}.
+"""
+
+Rationale = Annotated[str, Field(min_length=1, max_length=160)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class _Answer(BaseModel):
+    """Fields in the order in which the model writes them: reasons before the choice."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FlatAnswer(_Answer):
+    """With nothing held: buy or hold."""
+
+    rationale: Rationale
+    action: Literal["buy", "hold"]
+    #: of the largest amount that one proposal may ask for
+    size_percent: Annotated[int, Field(ge=1, le=100)]
+    confidence: Percent
+    #: distance of the stop below the entry, in percent of the price
+    stop_percent: Annotated[int, Field(ge=1, le=10)]
+
+
+class HoldingAnswer(_Answer):
+    """With a position open: sell it all, or hold it."""
+
+    rationale: Rationale
+    action: Literal["sell", "hold"]
+    confidence: Percent
+
+
+class TradingAgent:
+    """Buys when flat, sells when holding, or holds; see `Agent` for the contract."""
+
+    name = "trading"
+    system_prompt = SYSTEM_PROMPT
+    user_template = USER_TEMPLATE
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.trading
+
+    def gate(self, situation: Situation) -> str | None:
+        """Worth asking: a held position, crossing averages, an extreme RSI or a broken range."""
+        values = indicators.compute(situation.view)
+        if values is None:
+            return None
+        if self._settings.gate_always_ask:
+            return "asked at every candle"
+        if situation.position is not None:
+            return "a position is open"
+        if values.crossed:
+            return "the moving averages crossed"
+        if not 30 < values.rsi < 70:
+            return f"RSI {values.rsi:.0f}"
+        if not values.channel_low < values.close < values.channel_high:
+            return "the price left its range"
+        return None
+
+    def context(self, situation: Situation) -> Mapping[str, Any]:
+        view = situation.view
+        return {
+            "symbol": view.symbol,
+            "timeframe": view.timeframe,
+            "price": f"{situation.ticker.last:f}",
+            "figures": dict(situation.figures),
+            "closes": [f"{candle.close:f}" for candle in view.candles[-8:]],
+            "position": self._position_text(situation),
+            "facts": list(situation.facts),
+            "actions": ["buy", "hold"] if situation.position is None else ["sell", "hold"],
+        }
+
+    def answer_type(self, situation: Situation) -> type[BaseModel]:
+        return FlatAnswer if situation.position is None else HoldingAnswer
+
+    def wish(self, situation: Situation, answer: BaseModel) -> Wish | Hold:
+        if not isinstance(answer, FlatAnswer | HoldingAnswer):
+            raise TypeError(f"{type(answer).__name__} is no answer to this agent's question")
+        if answer.action == "hold":
+            return Hold(reason=f"hold: {answer.rationale}")
+        if answer.confidence < self._settings.confidence_min:
+            return Hold(
+                reason=f"{answer.action} with confidence {answer.confidence}, "
+                f"below {self._settings.confidence_min}: {answer.rationale}"
+            )
+        return (
+            self._buy(situation, answer) if isinstance(answer, FlatAnswer) else self._sell(situation, answer)
+        )
+
+    def _buy(self, situation: Situation, answer: FlatAnswer) -> Wish | Hold:
+        """The size rule: a percentage of the largest fraction of the free quote, on the lot grid."""
+        market, price = situation.market, situation.ticker.ask
+        budget = situation.free_quote * self._settings.trade_fraction_max * answer.size_percent / 100
+        quantity = market.quantity_down(budget / price)
+        if quantity < market.min_quantity or quantity * price < market.min_notional:
+            return Hold(reason=f"buy of {budget:.2f} {market.quote} is below the exchange's minimum")
+        stop = min(Decimal(answer.stop_percent) / 100, self._settings.stop_loss)
+        target = self._settings.take_profit
+        return Wish(
+            side=OrderSide.BUY,
+            quantity=quantity,
+            reference_price=price,
+            close_reason=None,
+            stop_price=market.price_for(price * (1 - stop), is_buy=True),
+            take_profit_price=None
+            if target is None
+            else market.price_for(price * (1 + target), is_buy=False),
+            confidence=answer.confidence,
+            rationale=answer.rationale,
+        )
+
+    def _sell(self, situation: Situation, answer: HoldingAnswer) -> Wish | Hold:
+        position = situation.position
+        quantity = situation.market.quantity_down(position.quantity) if position else Decimal(0)
+        if quantity <= 0:
+            return Hold(reason="nothing left to sell")
+        return Wish(
+            side=OrderSide.SELL,
+            quantity=quantity,
+            reference_price=situation.ticker.bid,
+            close_reason=CloseReason.AGENT,
+            stop_price=None,
+            take_profit_price=None,
+            confidence=answer.confidence,
+            rationale=answer.rationale,
+        )
+
+    @staticmethod
+    def _position_text(situation: Situation) -> str:
+        position = situation.position
+        if position is None:
+            return "none"
+        change = situation.ticker.bid / position.average_price - 1
+        return f"long, bought at {position.average_price:.2f}, now {change:+.2%}"

@@ -1,0 +1,1 @@
+"""Tools: figures for prompts, computed by code from what may be known at `as_of`."""
