@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
 from alina.domain.orders import OrderSide, OrderType
@@ -125,3 +127,22 @@ class NeedsApproval(Record):
 
 
 Verdict = Approved | Denied | NeedsApproval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Record):
+    """A verdict as stored: one a proposal, for ever."""
+
+    id: UUID
+    proposal_id: UUID
+    #: approved, denied or needs_approval
+    verdict: str
+    #: of a denial
+    reason: ReasonCode | None
+    message: str
+    #: of an approval: what exactly was approved
+    content_hash: str | None
+    #: market time
+    decided_at: datetime
+    #: what the kernel saw, as JSON-ready values
+    snapshot: Mapping[str, Any]

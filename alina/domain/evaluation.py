@@ -55,3 +55,21 @@ class Experiment(Record):
     #: probability that the challenger is better on the held-out part (paired bootstrap)
     confidence: Decimal | None = None
     conclusion: str = ""
+
+
+class CasePart(StrEnum):
+    """Tuning cases may shape a challenger; only held-out cases may promote it."""
+
+    TUNE = "tune"
+    HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentCase(Record):
+    """One recorded run, answered again by both revisions of an experiment."""
+
+    experiment_id: UUID
+    run_id: UUID
+    part: CasePart
+    champion_score: Decimal
+    challenger_score: Decimal

@@ -105,3 +105,25 @@ class Fill(Record):
     def notional(self) -> Decimal:
         """Quote value, fees aside."""
         return self.quantity * self.price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerOrder(Record):
+    """An order as the ledger knows it: what was approved, and what the exchange has said since."""
+
+    order: Order
+    decision_id: UUID
+    state: OrderState
+    exchange_order_id: str | None
+    #: base
+    filled_quantity: Decimal
+    #: quote, fees aside
+    filled_notional: Decimal
+    #: the three are wall time; submitted_at is committed before the request leaves
+    created_at: datetime
+    submitted_at: datetime
+    acknowledged_at: datetime | None
+    #: why the exchange rejected it
+    message: str
+    #: final, every fill recorded, its reservation given back
+    settled: bool

@@ -17,6 +17,15 @@ class TradingState(StrEnum):
     HALTED = "HALTED"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState(Record):
+    """What an account may do now, and why."""
+
+    name: str
+    trading_state: TradingState
+    reason: str
+
+
 class CloseReason(StrEnum):
     AGENT = "agent"
     STOP_LOSS = "stop_loss"
