@@ -1,17 +1,16 @@
 """The data folder: everything of one running system that lasts, owned by one user."""
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alina.embedded.lock import PidLock
 from alina.errors import SystemStateError
 
 # Below the range the kernel hands to outgoing connections, so a kept port is rarely taken meanwhile.
@@ -36,10 +35,10 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise SystemStateError(
-                f"cannot use {self.path} as data folder ({error.strerror}): "
-                "set system.data_folder to a folder this user may write"
-            ) from error
+            raise self._unusable(error.strerror) from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise self._unusable("it belongs to another user")
+        self._lock = PidLock(self.path / "alina.lock")
 
     def subfolder(self, name: str) -> Path:
         """A folder inside, for the owner only."""
@@ -49,30 +48,22 @@ class DataFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder while running. The kernel frees it when the holder dies, however it dies.
-
-        Raises SystemStateError when another process holds it.
-        """
-        with self._lock_path.open("a+", encoding="utf-8") as file:
-            if not _try_lock(file.fileno()):
-                raise SystemStateError(
-                    f"ALINA in {self.path} is already running (pid {self.holder() or 'unknown'}): "
-                    "use `alina status`, or `alina down` to stop it"
-                )
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        """Hold the folder while running. Raises SystemStateError when another process holds it."""
+        descriptor = self._lock.acquire()
+        if descriptor is None:
+            raise SystemStateError(
+                f"ALINA in {self.path} is already running (pid {self.holder() or 'unknown'}): "
+                "use `alina status`, or `alina down` to stop it"
+            )
+        try:
+            os.write(descriptor, f"{os.getpid()}\n".encode())
             yield
-            file.truncate(0)
+        finally:
+            os.close(descriptor)
 
     def holder(self) -> int | None:
-        """The pid of the process that holds the lock, or None. Proof is the kernel's lock, not the pid."""
-        with suppress(FileNotFoundError, ValueError), self._lock_path.open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read())
-        return None
+        """The pid of the process that holds the lock, or None."""
+        return self._lock.holder()
 
     def secret(self, name: str) -> str:
         """The password of that name, made at the first call and kept in a file of mode 0600."""
@@ -115,9 +106,11 @@ class DataFolder:
         write_atomically(path, text)
         return path
 
-    @property
-    def _lock_path(self) -> Path:
-        return self.path / "alina.lock"
+    def _unusable(self, reason: str | None) -> SystemStateError:
+        return SystemStateError(
+            f"cannot use {self.path} as data folder ({reason}): "
+            "set system.data_folder to a folder that this user may write"
+        )
 
     @property
     def _ports_path(self) -> Path:
@@ -145,16 +138,6 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    for _ in range(5):  # `holder` in another process takes the lock for an instant to look at it
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            time.sleep(0.05)
-    return False
 
 
 def _is_free(port: int) -> bool:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import TypedDict
 
 from alina.errors import SystemStateError
 
@@ -17,7 +18,7 @@ _NAME = "alina-postgres"
 _ACL = "system.posix_acl_access"
 _VERSION = struct.pack("<I", 2)  # the format of this attribute: linux/posix_acl_xattr.h
 _ENTRY = struct.Struct("<HHI")  # tag, permission bits, user id
-_USER, _MASK = 0x02, 0x10
+_OWNER, _USER, _GROUP, _MASK, _OTHERS = 0x01, 0x02, 0x04, 0x10, 0x20
 _NOBODY_NAMED = 0xFFFFFFFF
 _SEARCH = 0o1
 
@@ -36,6 +37,23 @@ def postgres_user() -> pwd.struct_passwd | None:
             f"add it with `useradd --system {_NAME}`, or run ALINA as an ordinary user"
         ) from error
     return pwd.getpwnam(_NAME)
+
+
+class _RunAs(TypedDict):
+    user: int | None
+    group: int | None
+    extra_groups: tuple[()] | None
+    umask: int
+
+
+def run_as(user: pwd.struct_passwd | None) -> _RunAs:
+    """Arguments for subprocess: run as that user without further groups, and make files for it alone."""
+    return {
+        "user": user.pw_uid if user else None,
+        "group": user.pw_gid if user else None,
+        "extra_groups": () if user else None,
+        "umask": 0o077,
+    }
 
 
 def let_through(user: pwd.struct_passwd, path: Path) -> None:
@@ -75,9 +93,11 @@ def _grant_search(user: pwd.struct_passwd, folder: Path) -> None:
 
 
 def _entries(folder: Path) -> dict[tuple[int, int], int]:
-    """The folder's access control list, (tag, user id) -> permission bits; made from its mode if it has none."""
+    """The folder's access list, (tag, user id) -> permission bits; made from its mode if it has none."""
     with suppress(OSError):
         packed = os.getxattr(folder, _ACL)[len(_VERSION) :]
         return {(tag, who): permissions for tag, permissions, who in _ENTRY.iter_unpack(packed)}
     mode = folder.stat().st_mode
-    return {(tag, _NOBODY_NAMED): mode >> shift & 7 for tag, shift in ((0x01, 6), (0x04, 3), (0x20, 0))}
+    return {
+        (tag, _NOBODY_NAMED): mode >> shift & 7 for tag, shift in ((_OWNER, 6), (_GROUP, 3), (_OTHERS, 0))
+    }
