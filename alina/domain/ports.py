@@ -71,7 +71,7 @@ class Model(Protocol):
     def identity(self) -> ModelIdentity: ...
 
     def complete(self, request: CompletionRequest) -> Completion:
-        """Answer once. Raises ModelBusy at the deadline, InvalidAnswer if the prompt does not fit."""
+        """Answer once. Raises ModelBusy at the deadline, ModelError if the prompt does not fit."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""Local language models: opening one, asking it for structured answers, rendering its prompts."""

@@ -1,0 +1,137 @@
+"""llama.cpp as this project uses it: one loaded file, one context, quiet.
+
+Everything that touches llama-cpp-python's own classes is here and in `sampling`.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+from jinja2 import TemplateError
+from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+from alina.domain.runs import Message
+from alina.errors import ModelError, ModelUnavailable
+from alina.llm.sampling import Sampler
+
+#: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
+_BATCH = 128
+_ERROR_LEVEL = 3
+_complaints: deque[str] = deque(maxlen=1)
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+def _keep_errors(level: int, text: bytes, user_data: Any) -> None:
+    """Stands in for llama.cpp's own printing: the last error explains a failed load."""
+    if level == _ERROR_LEVEL:
+        _complaints.append(text.decode(errors="replace").strip())
+
+
+class Engine:
+    """One model file, mapped and ready. Not safe to use from two threads at once."""
+
+    def __init__(self, path: Path, *, context_length: int, threads: int) -> None:
+        """Raises ModelUnavailable with llama.cpp's own reason."""
+        llama_cpp.llama_log_set(_keep_errors, None)
+        try:
+            self._llama = llama_cpp.Llama(
+                str(path),
+                n_ctx=context_length,
+                n_batch=_BATCH,
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
+            )
+        except (ValueError, RuntimeError, MemoryError) as error:
+            reason = _complaints[-1] if _complaints else str(error)
+            raise ModelUnavailable(
+                f"model {path} does not load with llama-cpp-python {llama_cpp.__version__}: {reason}. "
+                "Free some memory, lower models.context_length, or name another file in models.default"
+            ) from error
+        self._template = _chat_template(self._llama, path)
+        self._control = _control_tokens(self._llama)
+
+    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
+        """The conversation in the model's own chat template, ready for its answer."""
+        turns: list[Any] = [{"role": each.role, "content": self._defused(each.content)} for each in messages]
+        try:
+            prompt = self._template(messages=turns).prompt
+        except (TemplateError, ValueError) as error:
+            raise ModelError(f"the model's chat template refuses these messages: {error}") from error
+        return self._llama.tokenize(prompt.encode(), add_bos=False, special=True)
+
+    def generate(
+        self,
+        prompt: list[int],
+        *,
+        grammar: str | None,
+        temperature: Decimal,
+        seed: int,
+        interrupt: Callable[[], None],
+    ) -> Generator[int]:
+        """Tokens of an answer until the model ends it, from an empty context.
+
+        `interrupt` is called before each evaluation and stops generation by raising.
+        """
+        llama = self._llama
+        llama.reset()  # type: ignore[no-untyped-call]
+        pending = prompt
+        with Sampler(llama, grammar, temperature, seed) as sampler:
+            while True:
+                for start in range(0, len(pending), _BATCH):
+                    interrupt()
+                    self._evaluate(pending[start : start + _BATCH])
+                token = sampler.next_token()
+                if sampler.ends_answer(token):
+                    return
+                yield token
+                pending = [token]
+
+    def text(self, tokens: list[int]) -> str:
+        return self._llama.detokenize(tokens).decode(errors="replace")
+
+    def _evaluate(self, tokens: list[int]) -> None:
+        try:
+            self._llama.eval(tokens)
+        except RuntimeError as error:
+            raise ModelError(f"llama.cpp could not evaluate the prompt: {error}") from error
+
+    def _defused(self, content: str) -> str:
+        """`content` in which no control token, such as the end of a turn, can be read."""
+        return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
+
+
+class _ChatTemplate(Jinja2ChatFormatter):
+    """The model's template with a fixed date: a prompt must not depend on the day it is rendered."""
+
+    @staticmethod
+    def strftime_now(f: str) -> str:
+        return datetime(2025, 1, 1, tzinfo=UTC).strftime(f)
+
+
+def _chat_template(llama: llama_cpp.Llama, path: Path) -> _ChatTemplate:
+    source = llama.metadata.get("tokenizer.chat_template")
+    if source is None:
+        raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
+    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
+    bos, eos = (
+        llama_cpp.llama_vocab_get_text(vocabulary, token).decode() if token != -1 else ""
+        for token in (llama.token_bos(), llama.token_eos())
+    )
+    return _ChatTemplate(template=source, bos_token=bos, eos_token=eos)
+
+
+def _control_tokens(llama: llama_cpp.Llama) -> re.Pattern[str]:
+    """Matches the text of every token that structures a conversation instead of being said in it."""
+    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
+    texts = (
+        llama_cpp.llama_vocab_get_text(vocabulary, token).decode(errors="replace")
+        for token in range(llama_cpp.llama_vocab_n_tokens(vocabulary))
+        if llama_cpp.llama_vocab_is_control(vocabulary, token)
+    )
+    return re.compile("|".join(re.escape(text) for text in texts if len(text) > 1) or r"(?!)")

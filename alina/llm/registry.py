@@ -1,0 +1,77 @@
+"""From `models.default` to an open model: where the file is, whether it is whole, and its hash.
+
+A source is `package:MODULE/FILE` (a file inside an installed package), a path to a GGUF file,
+or `scripted:FILE.jsonl` (recorded answers, for tests and drills).
+"""
+
+import hashlib
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from alina.domain.ports import Model
+from alina.errors import ModelUnavailable
+from alina.llm.gguf_file import check_gguf
+from alina.llm.scripted import ScriptedModel, parse_script
+
+_PACKAGE, _SCRIPTED = "package:", "scripted:"
+
+
+def open_model(source: str, *, context_length: int, threads: int) -> Model:
+    """The model named by `source`, checked and loaded. Raises ModelUnavailable.
+
+    Call it in the process that will use it: a model opened before a fork hangs the children.
+    """
+    path = model_path(source)
+    if source.startswith(_SCRIPTED):
+        return ScriptedModel(path.name, path.read_bytes(), context_length=context_length, threads=threads)
+    check_gguf(path)
+    # Imported here: llama.cpp's library is loaded only by the processes that think.
+    from alina.llm.llama_cpp import LlamaCppModel
+
+    return LlamaCppModel(path, sha256=file_sha256(path), context_length=context_length, threads=threads)
+
+
+def check_model(source: str) -> str:
+    """One line about the model, without loading it. Raises ModelUnavailable."""
+    path = model_path(source)
+    if source.startswith(_SCRIPTED):
+        return f"{path.name}: {len(parse_script(path.name, path.read_bytes()))} scripted answers"
+    check_gguf(path)
+    return f"{path.name}: GGUF, {path.stat().st_size / 1e6:.0f} MB, sha256 {file_sha256(path)[:12]}"
+
+
+def model_path(source: str) -> Path:
+    """The file that `source` names. Raises ModelUnavailable if there is none."""
+    if source.startswith(_PACKAGE):
+        path = _inside_package(source.removeprefix(_PACKAGE))
+    else:
+        path = Path(source.removeprefix(_SCRIPTED)).expanduser()
+    if not path.is_file():
+        raise ModelUnavailable(f"models.default: {source} names no file, {path} is not there: correct it")
+    return path.resolve()
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read again only when the file has changed."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inside_package(name: str) -> Path:
+    """The file MODULE/FILE, found without importing the package's code."""
+    module, _, file = name.partition("/")
+    # Only a top-level name: finding a dotted one would import its parent.
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations or not file or ".." in Path(file).parts:
+        raise ModelUnavailable(
+            f"models.default: package:{name} names no installed package: write package:MODULE/FILE, "
+            f"and install {module or 'the package'} if it is missing"
+        )
+    return Path(spec.submodule_search_locations[0]) / file
