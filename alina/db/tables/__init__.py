@@ -1,0 +1,31 @@
+"""Every table, on one metadata: `Base.metadata`."""
+
+from alina.db.tables.accounts import AccountRow, EquityRow
+from alina.db.tables.base import Base
+from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
+from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
+from alina.db.tables.runs import AgentRow, ModelCallRow, PromptRevisionRow, PromptRow, RunRow
+from alina.db.tables.trading import DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow, ReservationRow
+
+__all__ = [
+    "EMBEDDING_DIMENSIONS",
+    "AccountRow",
+    "AgentRow",
+    "Base",
+    "CandleRow",
+    "DecisionRow",
+    "EquityRow",
+    "EvaluationRow",
+    "ExperimentCaseRow",
+    "ExperimentRow",
+    "FactRow",
+    "FillRow",
+    "ModelCallRow",
+    "OrderRow",
+    "PositionRow",
+    "PromptRevisionRow",
+    "PromptRow",
+    "ProposalRow",
+    "ReservationRow",
+    "RunRow",
+]

@@ -1,0 +1,34 @@
+"""Accounts, their trading state and their worth over time."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import ForeignKey, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from alina.db.tables.base import Base, finite, named, one_of
+from alina.domain.portfolio import TradingState
+
+
+class AccountRow(Base):
+    """One exchange account. Its row is what transactions on its money lock."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (named("name"), one_of("trading_state", TradingState))
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    trading_state: Mapped[TradingState] = mapped_column(server_default=TradingState.ACTIVE.value)
+    state_reason: Mapped[str] = mapped_column(server_default="")
+    state_changed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class EquityRow(Base):
+    """The worth of an account at one market time, in quote."""
+
+    __tablename__ = "equity"
+    __table_args__ = (finite("cash"), finite("holdings"))
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
+    as_of: Mapped[datetime] = mapped_column(primary_key=True)
+    cash: Mapped[Decimal]
+    holdings: Mapped[Decimal]
