@@ -60,7 +60,7 @@ CREATE TABLE experiment_cases (
     run_id uuid NOT NULL,
     part varchar(32) NOT NULL,
     champion_score numeric NOT NULL,
-    challenger_score numeric NOT NULL,
+    challenger_score numeric,
     CONSTRAINT pk_experiment_cases PRIMARY KEY (experiment_id, run_id),
     CONSTRAINT ck_experiment_cases_part CHECK (part IN ('tune', 'held_out')),
     CONSTRAINT ck_experiment_cases_champion_score

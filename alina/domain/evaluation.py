@@ -66,10 +66,11 @@ class CasePart(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentCase(Record):
-    """One recorded run, answered again by both revisions of an experiment."""
+    """One recorded run in an experiment: the champion's answer is known, the challenger's is asked for."""
 
     experiment_id: UUID
     run_id: UUID
     part: CasePart
     champion_score: Decimal
-    challenger_score: Decimal
+    #: None: not answered yet
+    challenger_score: Decimal | None

@@ -72,4 +72,4 @@ class ExperimentCaseRow(Base):
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     part: Mapped[CasePart]
     champion_score: Mapped[Decimal]
-    challenger_score: Mapped[Decimal]
+    challenger_score: Mapped[Decimal | None]
