@@ -16,6 +16,20 @@ CREATE TABLE accounts (
     CONSTRAINT ck_accounts_trading_state CHECK (trading_state IN ('ACTIVE', 'REDUCING', 'HALTED'))
 );
 
+CREATE TABLE balances (
+    account text NOT NULL,
+    asset text NOT NULL,
+    free numeric NOT NULL,
+    locked numeric NOT NULL,
+    opening numeric NOT NULL,
+    as_of timestamptz NOT NULL,
+    CONSTRAINT pk_balances PRIMARY KEY (account, asset),
+    CONSTRAINT ck_balances_free CHECK (free > '-Infinity'::numeric AND free < 'Infinity'::numeric),
+    CONSTRAINT ck_balances_locked CHECK (locked > '-Infinity'::numeric AND locked < 'Infinity'::numeric),
+    CONSTRAINT ck_balances_opening CHECK (opening > '-Infinity'::numeric AND opening < 'Infinity'::numeric),
+    CONSTRAINT fk_balances_account FOREIGN KEY (account) REFERENCES accounts (name)
+);
+
 CREATE TABLE equity (
     account text NOT NULL,
     as_of timestamptz NOT NULL,
@@ -141,4 +155,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE model_calls, runs, agents, prompt_revisions, prompts, equity, accounts")
+    op.execute("DROP TABLE model_calls, runs, agents, prompt_revisions, prompts, equity, balances, accounts")

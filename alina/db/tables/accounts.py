@@ -22,6 +22,21 @@ class AccountRow(Base):
     state_changed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
+class BalanceRow(Base):
+    """What an account holds of one asset, as the exchange last said; agents read it here."""
+
+    __tablename__ = "balances"
+    __table_args__ = (finite("free"), finite("locked"), finite("opening"))
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
+    asset: Mapped[str] = mapped_column(primary_key=True)
+    free: Mapped[Decimal]
+    locked: Mapped[Decimal]
+    #: total before the first trade; every fill since must explain the difference
+    opening: Mapped[Decimal]
+    as_of: Mapped[datetime]
+
+
 class EquityRow(Base):
     """The worth of an account at one market time, in quote."""
 
