@@ -1,0 +1,299 @@
+"""Any ccxt spot exchange as the Exchange port.
+
+One client belongs to one process and one thread: build it after a fork, close it at the end.
+"""
+
+import difflib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+
+import ccxt
+
+from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
+from alina.domain.orders import Fill, Order, PlacedOrder
+from alina.domain.records import ms_from_utc
+from alina.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
+from alina.exchange import records
+from alina.exchange.errors import UNREADABLE, read_error, submit_error
+from alina.exchange.options import client_options
+
+_T = TypeVar("_T")
+
+_MARKETS_MAX_AGE_SECONDS = 3600.0
+#: a symbol that is not listed reloads the markets, but no oftener than this
+_MARKETS_MIN_AGE_SECONDS = 60.0
+
+#: exchanges whose `fetch_order` in ccxt sends the client order id, so that "not found" means this order.
+#: Of any other, only a list can be searched, and absence from a list proves nothing.
+_FINDS_BY_CLIENT_ORDER_ID = frozenset(
+    {"binance", "binanceus", "bitget", "bitvavo", "coinbaseexchange", "htx", "kucoin", "mexc", "okx", "okxus"}
+)
+
+
+class CcxtExchange:
+    """The Exchange port over one ccxt exchange, e.g. `binance`. Sends each request once.
+
+    Without keys the public market data still answers; what needs a key is refused. `options` are
+    merged deeply into ccxt's constructor. Raises ConfigError for an id that ccxt does not know.
+    """
+
+    def __init__(
+        self,
+        exchange_id: str,
+        *,
+        api_key: str | None,
+        secret: str | None,
+        options: Mapping[str, Any],
+        timeout: timedelta,
+    ) -> None:
+        self._id = exchange_id
+        self._client = _make_client(
+            exchange_id,
+            client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
+        )
+        self._markets_loaded_at: float | None = None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def market(self, symbol: str) -> Market:
+        """The rules of a symbol, at most an hour old. Raises ExchangeRefused for one it does not list."""
+        raw = self._raw_market(symbol)
+        if not raw["spot"]:
+            raise ExchangeRefused(f"{self._id}: {symbol} is no spot market; name one such as BTC/USDT")
+        try:
+            return records.market_from(raw, precision_mode=self._client.precisionMode)
+        except UNREADABLE as error:
+            raise ExchangeRefused(f"{self._id} does not say how {symbol} is traded: {error}") from error
+
+    def candles(self, symbol: str, timeframe: str, *, since: datetime, limit: int) -> list[Candle]:
+        """Up to `limit` candles from `since` on, oldest first; the last one may still be forming."""
+        if timeframe not in self._client.timeframes:
+            known = ", ".join(self._client.timeframes)
+            raise ExchangeRefused(
+                f"{self._id} has no {timeframe} candles: set market.timeframe to one of {known}"
+            )
+        self.market(symbol)
+        start = ms_from_utc(since)
+
+        def fetch() -> list[Candle]:
+            rows = self._client.fetch_ohlcv(symbol, timeframe, since=start, limit=limit)
+            candles = [records.candle_from(row, symbol, timeframe) for row in rows if row[0] >= start]
+            return sorted(candles, key=lambda candle: candle.open_time)[:limit]
+
+        return self._read(fetch)
+
+    def ticker(self, symbol: str) -> Ticker:
+        """Best and last prices with the exchange's own time; without one it is ExchangeUnavailable."""
+        self.market(symbol)
+        return self._read(lambda: records.ticker_from(self._client.fetch_ticker(symbol), symbol))
+
+    def order_book(self, symbol: str, *, depth: int) -> OrderBook:
+        """The best `depth` levels of each side.
+
+        Spot books often name no time. The ticker asked just before does, and the book is not older.
+        """
+        as_of = self.ticker(symbol).as_of
+
+        def fetch() -> OrderBook:
+            book = records.order_book_from(self._client.fetch_order_book(symbol, depth), symbol, as_of=as_of)
+            return replace(book, bids=book.bids[:depth], asks=book.asks[:depth])
+
+        return self._read(fetch)
+
+    def balances(self) -> Balances:
+        """What the account holds of each asset that the exchange names."""
+        self._need_keys()
+        self._load_markets()
+        return self._read(lambda: records.balances_from(self._client.fetch_balance()))
+
+    def submit(self, order: Order) -> PlacedOrder:
+        """Send the order once, exactly as it is. Raises only OrderRejected or OrderFateUnknown."""
+        try:
+            market = self.market(order.symbol)
+            self._need_keys()
+        except ExchangeRefused as error:
+            raise OrderRejected(f"order {order.client_order_id} was not sent: {error}") from error
+        except ExchangeUnavailable as error:
+            raise OrderFateUnknown(f"order {order.client_order_id} was not sent: {error}") from error
+        try:
+            self._refuse_rounding(order, market)
+            answer = self._client.create_order(
+                order.symbol,
+                order.order_type.value,
+                order.side.value,
+                f"{order.quantity:f}",
+                None if order.limit_price is None else f"{order.limit_price:f}",
+                {"clientOrderId": order.client_order_id},
+            )
+            self._need_json()
+            return records.accepted_order_from(answer, order)
+        except OrderRejected:
+            raise
+        except Exception as error:  # whatever it is, the request may have arrived
+            raise submit_error(error, self._id, order.client_order_id) from error
+
+    def find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
+        """The exchange's own record of an order, open or past; None: it says there is none.
+
+        A request still on its way is not there yet: None is final only after the exchange's receive
+        window (Binance: 10 s) has passed since the submit.
+        """
+        self._need_keys()
+        self.market(symbol)
+        if self._id not in _FINDS_BY_CLIENT_ORDER_ID:
+            return self._search(symbol, client_order_id)
+        try:
+            placed = self._read(
+                lambda: records.placed_order_from(
+                    self._client.fetch_order_with_client_order_id(client_order_id, symbol), symbol
+                )
+            )
+        except ExchangeRefused as error:
+            if isinstance(error.__cause__, ccxt.OrderNotFound):
+                return None
+            raise
+        if placed.client_order_id != client_order_id:
+            raise ExchangeUnavailable(
+                f"{self._id} was asked for order {client_order_id} and told of {placed.client_order_id!r}; "
+                "ask again later"
+            )
+        return placed
+
+    def cancel(self, symbol: str, client_order_id: str) -> None:
+        """Ask for a cancel; an order that is already done, or not there, is no error."""
+        placed = self.find(symbol, client_order_id)
+        if placed is None or placed.state.is_final:
+            return
+        try:
+            self._read(lambda: self._client.cancel_order(placed.exchange_order_id, symbol))
+        except ExchangeRefused as error:
+            if not isinstance(error.__cause__, ccxt.OrderNotFound):
+                raise
+
+    def open_orders(self, symbol: str) -> list[PlacedOrder]:
+        """Every open order of the account in this symbol, ours or not."""
+        self._need_keys()
+        self.market(symbol)
+        return self._read(
+            lambda: [records.placed_order_from(raw, symbol) for raw in self._client.fetch_open_orders(symbol)]
+        )
+
+    def fills(self, symbol: str, *, exchange_order_id: str | None = None) -> list[Fill]:
+        """Own trades of a symbol, oldest first; of one order if it is named. At most the newest page."""
+        self._need_keys()
+        self.market(symbol)
+
+        def fetch() -> list[Fill]:
+            by_order = exchange_order_id is not None and self._client.has["fetchOrderTrades"] is True
+            raws = (
+                self._client.fetch_order_trades(exchange_order_id, symbol)
+                if by_order
+                else self._client.fetch_my_trades(symbol)
+            )
+            fills = [records.fill_from(raw, symbol) for raw in raws]
+            wanted = (fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id))
+            return sorted(wanted, key=lambda fill: fill.executed_at)
+
+        return self._read(fetch)
+
+    def clock_difference_ms(self) -> int:
+        """The exchange's clock minus ours, in milliseconds, taken at the middle of the round trip."""
+        asked_at = time.time_ns()
+        theirs = self._read(lambda: int(self._client.fetch_time()))
+        return theirs - (asked_at + time.time_ns()) // 2_000_000
+
+    def _search(self, symbol: str, client_order_id: str) -> PlacedOrder:
+        """Look through the lists of an exchange that cannot be asked by client order id."""
+        for listing in ("fetchOpenOrders", "fetchOrders", "fetchClosedOrders", "fetchCanceledOrders"):
+            if self._client.has[listing] is not True:
+                continue
+            found = self._read(partial(self._look_in, listing, symbol, client_order_id))
+            if found is not None:
+                return found
+        raise ExchangeUnavailable(
+            f"{self._id} cannot be asked by client order id and its lists do not show {client_order_id}, "
+            "which proves nothing: look at the account's order history on the exchange"
+        )
+
+    def _look_in(self, listing: str, symbol: str, client_order_id: str) -> PlacedOrder | None:
+        raws = getattr(self._client, listing)(symbol)
+        ours = (raw for raw in raws if raw.get("clientOrderId") == client_order_id)
+        return next((records.placed_order_from(raw, symbol) for raw in ours), None)
+
+    def _raw_market(self, symbol: str) -> dict[str, Any]:
+        self._load_markets()
+        if symbol not in self._client.markets:
+            self._load_markets(max_age=_MARKETS_MIN_AGE_SECONDS)
+        if symbol not in self._client.markets:
+            near = difflib.get_close_matches(symbol, self._client.markets, n=3)
+            hint = f" (did you mean {', '.join(near)}?)" if near else ""
+            raise ExchangeRefused(
+                f"{self._id} does not list {symbol}: correct market.symbols in config.yaml{hint}"
+            )
+        raw: dict[str, Any] = self._client.markets[symbol]
+        return raw
+
+    def _load_markets(self, *, max_age: float = _MARKETS_MAX_AGE_SECONDS) -> None:
+        if self._markets_loaded_at is not None and time.monotonic() - self._markets_loaded_at < max_age:
+            return
+        self._markets_loaded_at = None  # what a failed reload leaves behind is not trusted
+        self._read(lambda: self._client.load_markets(True))
+        if not self._client.markets:
+            raise ExchangeUnavailable(f"{self._id} lists no market at all; ask again later")
+        self._markets_loaded_at = time.monotonic()
+
+    def _refuse_rounding(self, order: Order, market: Market) -> None:
+        """ccxt truncates quantities and rounds prices without a word: send only what it would not change."""
+        sent = self._client.amount_to_precision(order.symbol, f"{order.quantity:f}")
+        if Decimal(sent) != order.quantity:
+            raise OrderRejected(
+                f"order {order.client_order_id} was not sent: quantity {order.quantity} is off the lot size "
+                f"{market.lot_size} of {order.symbol}; {sent} is on it"
+            )
+        if order.limit_price is None:
+            return
+        price = self._client.price_to_precision(order.symbol, f"{order.limit_price:f}")
+        if Decimal(price) != order.limit_price:
+            raise OrderRejected(
+                f"order {order.client_order_id} was not sent: price {order.limit_price} is off the tick size "
+                f"{market.tick_size} of {order.symbol}; {price} is on it"
+            )
+
+    def _need_keys(self) -> None:
+        if not self._client.apiKey:
+            raise ExchangeRefused(
+                f"{self._id}: this process has no key, so only public market data can be asked; set "
+                "ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET where orders are executed"
+            )
+
+    def _need_json(self) -> None:
+        """A page of HTML with status 200 passes through ccxt as an order without id or an empty list."""
+        if self._client.last_json_response is None:
+            raise ValueError("the answer is not JSON")
+
+    def _read(self, request: Callable[[], _T]) -> _T:
+        try:
+            result = request()
+            self._need_json()
+        except (ccxt.BaseError, *UNREADABLE) as error:
+            raise read_error(error, self._id) from error
+        return result
+
+
+def _make_client(exchange_id: str, options: dict[str, Any]) -> Any:
+    if exchange_id not in ccxt.exchanges:
+        near = difflib.get_close_matches(exchange_id, ccxt.exchanges, n=3)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise ConfigError(f"market.exchange.id is {exchange_id!r}, which ccxt does not know{hint}")
+    client = getattr(ccxt, exchange_id)(options)
+    client.session.max_redirects = 0  # a redirect would send the order, and the key, once more
+    client.logger.setLevel(logging.INFO)  # at DEBUG ccxt logs the headers, with the key in them
+    return client

@@ -1,0 +1,35 @@
+"""What ccxt's constructor is given: our defaults, the person's options over them, then what is fixed."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import ccxt
+
+_SPOT_ONLY = {"options": {"defaultType": "spot"}}
+
+# Without these binance asks the futures, margin and wallet services before the first spot request.
+_BINANCE_SPOT_ONLY = {
+    "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
+}
+
+
+def client_options(
+    exchange_id: str,
+    *,
+    api_key: str | None,
+    secret: str | None,
+    options: Mapping[str, Any],
+    timeout: timedelta,
+) -> dict[str, Any]:
+    """The constructor mapping of one ccxt exchange, merged deeply: mappings merge, all else is replaced."""
+    defaults: dict[str, Any] = {"enableRateLimit": True, "timeout": timeout // timedelta(milliseconds=1)}
+    family = _BINANCE_SPOT_ONLY if exchange_id.startswith("binance") else {}
+    fixed: dict[str, Any] = {
+        "number": str,  # prices and amounts keep the exchange's own digits
+        "enableLastJsonResponse": True,  # the only sign that an answer was no JSON at all
+        "options": {"maxRetriesOnFailure": 0},  # a retry would send an order twice
+    }
+    keys = {name: value for name, value in (("apiKey", api_key), ("secret", secret)) if value}
+    merged: dict[str, Any] = ccxt.Exchange.deep_extend(_SPOT_ONLY, defaults, family, options, keys, fixed)
+    return merged

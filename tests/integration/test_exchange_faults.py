@@ -1,0 +1,414 @@
+"""The adapter against a server that takes the request and then answers badly, or not at all."""
+
+import json
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from alina.domain.orders import Order, OrderSide, OrderState, OrderType
+from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
+from alina.exchange.ccxt_exchange import CcxtExchange
+
+SYMBOL = "BTC/USDT"
+SINCE = datetime(2024, 1, 1, tzinfo=UTC)
+EXCHANGE_INFO = {
+    "symbols": [
+        {
+            "symbol": "BTCUSDT",
+            "status": "TRADING",
+            "baseAsset": "BTC",
+            "quoteAsset": "USDT",
+            "orderTypes": ["LIMIT", "MARKET"],
+            "filters": [
+                {
+                    "filterType": "PRICE_FILTER",
+                    "minPrice": "0.01",
+                    "maxPrice": "1000000",
+                    "tickSize": "0.01000000",
+                },
+                {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001000"},
+                {"filterType": "NOTIONAL", "minNotional": "5.00000000"},
+            ],
+        }
+    ]
+}
+ORDER = {
+    "symbol": "BTCUSDT",
+    "orderId": 28,
+    "clientOrderId": "al-1",
+    "transactTime": 1700000000000,
+    "price": "100.10",
+    "origQty": "0.50000000",
+    "executedQty": "0.20000000",
+    "cummulativeQuoteQty": "20.02000000",
+    "status": "EXPIRED",
+    "timeInForce": "GTC",
+    "type": "LIMIT",
+    "side": "BUY",
+    "updateTime": 1700000000000,
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "BinanceLike"
+
+    def handle_request(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        path = self.path.partition("?")[0].removeprefix("/api/v3/")
+        self.server.seen[f"{self.command} {path}"] += 1
+        self.server.bodies.append(self.body)
+        answer = self.server.answers.get(f"{self.command} {path}")
+        if answer:
+            answer(self)
+        elif path == "exchangeInfo":
+            reply(self, 200, EXCHANGE_INFO)
+        else:
+            reply(self, 404, {"code": -1, "msg": f"nothing is scripted for {path}"})
+
+    do_GET = do_POST = do_DELETE = handle_request
+
+    def log_message(self, *_: object) -> None: ...
+
+
+class BinanceLike(ThreadingHTTPServer):
+    """Answers each route as scripted and counts what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, Callable[[Handler], None]] = {}
+        self.seen: Counter[str] = Counter()
+        self.bodies: list[str] = []
+        self.released = threading.Event()
+
+
+def reply(
+    handler: Handler, status: int, body: object, *, headers: dict[str, str] | None = None, cut: int = 0
+) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    handler.send_response(status)
+    handler.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
+    handler.send_header("Content-Length", str(len(text)))
+    for name, value in (headers or {}).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(text[: len(text) - cut].encode())
+    if cut:
+        handler.close_connection = True
+
+
+def says(status: int, body: object, **more: object) -> Callable[[Handler], None]:
+    return lambda handler: reply(handler, status, body, **more)
+
+
+def refuses(code: int, message: str, status: int = 400) -> Callable[[Handler], None]:
+    return says(status, {"code": code, "msg": message})
+
+
+def drop(handler: Handler) -> None:
+    handler.close_connection = True
+
+
+def reset(handler: Handler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    handler.close_connection = True
+    handler.wfile = handler.rfile  # nothing is left to flush
+
+
+def hang(handler: Handler) -> None:
+    handler.server.released.wait(30)
+    handler.close_connection = True
+
+
+def redirect(handler: Handler) -> None:
+    reply(handler, 307, {}, headers={"Location": handler.path})
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceLike]:
+    server = BinanceLike()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def connect(server: BinanceLike, *, api_key: str | None = "key", timeout: float = 5) -> CcxtExchange:
+    api = f"http://127.0.0.1:{server.server_port}/api/v3"
+    return CcxtExchange(
+        "binance",
+        api_key=api_key,
+        secret="secret" if api_key else None,
+        options={"urls": {"api": {"public": api, "private": api}}, "enableRateLimit": False},
+        timeout=timedelta(seconds=timeout),
+    )
+
+
+@pytest.fixture
+def exchange(server: BinanceLike) -> Iterator[CcxtExchange]:
+    exchange = connect(server)
+    yield exchange
+    exchange.close()
+
+
+def limit_buy(quantity: str = "0.5", price: str = "100.10") -> Order:
+    return Order(
+        client_order_id="al-1",
+        account="main",
+        symbol=SYMBOL,
+        side=OrderSide.BUY,
+        order_type=OrderType.LIMIT,
+        quantity=Decimal(quantity),
+        limit_price=Decimal(price),
+    )
+
+
+AMBIGUOUS = {
+    "dropped": drop,
+    "reset": reset,
+    "html": says(200, "<html>maintenance</html>"),
+    "empty": says(200, ""),
+    "truncated": says(200, ORDER, cut=20),
+    "no id": says(200, {}),
+    "unknown status": says(200, {**ORDER, "status": "NEW_WORD"}),
+    "redirected": redirect,
+    "500": says(500, "oops"),
+    "502": says(502, "<html>"),
+    "503": says(503, "<html>", headers={"Retry-After": "3"}),
+    "503 with a code": refuses(-1013, "Filter failure: LOT_SIZE", status=503),
+    "504": says(504, "<html>"),
+    "403 by a firewall": says(403, "<html>"),
+    "429": says(429, {"code": -1003, "msg": "Too much request weight"}, headers={"Retry-After": "7"}),
+    "418": says(418, {"code": -1003, "msg": "banned"}, headers={"Retry-After": "7"}),
+    "-1003": refuses(-1003, "Too many requests"),
+    "-1006": refuses(-1006, "Execution status unknown"),
+    "-1007": refuses(-1007, "Timeout waiting for response. Send status unknown; execution status unknown."),
+    "-1008": refuses(-1008, "Server is currently overloaded"),
+    "-1015": refuses(-1015, "Too many new orders"),
+    "-1021": refuses(-1021, "Timestamp for this request is outside of the recvWindow."),
+    "duplicate": refuses(-2010, "Duplicate order sent."),
+}
+
+
+@pytest.mark.parametrize("answer", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+def test_an_order_is_sent_once_and_its_fate_is_unknown_after(
+    server: BinanceLike, exchange: CcxtExchange, answer: Callable[[Handler], None]
+):
+    server.answers["POST order"] = answer
+    with pytest.raises(OrderFateUnknown, match="al-1"):
+        exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 1
+
+
+def test_an_order_whose_answer_never_comes_is_sent_once(server: BinanceLike):
+    server.answers["POST order"] = hang
+    exchange = connect(server, timeout=0.3)
+    with pytest.raises(OrderFateUnknown):
+        exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 1
+    exchange.close()
+
+
+REFUSED = {
+    "funds": refuses(-2010, "Account has insufficient balance for requested action."),
+    "maker": refuses(-2010, "Order would immediately match and take."),
+    "closed": refuses(-2010, "Market is closed."),
+    "lot": refuses(-1013, "Filter failure: LOT_SIZE"),
+    "price": refuses(-1013, "Filter failure: PRICE_FILTER"),
+    "percent": refuses(-1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
+    "notional": refuses(-1013, "Filter failure: NOTIONAL"),
+    "orders": refuses(-1013, "Filter failure: MAX_NUM_ORDERS"),
+    "characters": refuses(-1100, "Illegal characters found in parameter 'price'"),
+    "precision": refuses(-1111, "Precision is over the maximum defined for this asset."),
+    "signature": refuses(-1022, "Signature for this request is not valid."),
+    "key": refuses(-2015, "Invalid API-key, IP, or permissions for action.", status=401),
+}
+
+
+@pytest.mark.parametrize("answer", REFUSED.values(), ids=REFUSED.keys())
+def test_an_order_that_the_exchange_refuses_is_rejected(
+    server: BinanceLike, exchange: CcxtExchange, answer: Callable[[Handler], None]
+):
+    server.answers["POST order"] = answer
+    with pytest.raises(OrderRejected):
+        exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "figures"),
+    [
+        (limit_buy(quantity="0.500001"), "0.500001 is off the lot size"),
+        (limit_buy(price="100.129"), "100.129 is off the tick size"),
+        (limit_buy(quantity="0.000001"), "was not sent|amount"),
+    ],
+)
+def test_an_order_off_the_grid_is_rejected_before_it_is_sent(
+    server: BinanceLike, exchange: CcxtExchange, order: Order, figures: str
+):
+    with pytest.raises(OrderRejected, match=figures):
+        exchange.submit(order)
+    assert server.seen["POST order"] == 0
+
+
+def test_the_figures_that_are_sent_are_the_orders(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["POST order"] = says(200, ORDER)
+    placed = exchange.submit(limit_buy(quantity="0.50000", price="1E+2"))
+    assert "quantity=0.5&price=100&timeInForce=GTC" in server.bodies[-1]
+    assert "newClientOrderId=al-1" in server.bodies[-1]
+    assert (placed.state, placed.filled_quantity) == (OrderState.EXPIRED, Decimal("0.2"))
+    assert placed.filled_notional == Decimal("20.02")
+
+
+def test_an_order_is_not_sent_when_the_markets_rules_cannot_be_had(
+    server: BinanceLike, exchange: CcxtExchange
+):
+    server.answers["GET exchangeInfo"] = says(503, "<html>")
+    with pytest.raises(OrderFateUnknown, match="was not sent"):
+        exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 0
+
+
+def test_without_keys_public_data_is_read_and_orders_are_rejected(server: BinanceLike):
+    exchange = connect(server, api_key=None)
+    assert exchange.market(SYMBOL).lot_size == Decimal("0.00001")
+    with pytest.raises(OrderRejected, match="ALINA_EXCHANGE_API_KEY"):
+        exchange.submit(limit_buy())
+    for private_call in (
+        exchange.balances,
+        lambda: exchange.find(SYMBOL, "al-1"),
+        lambda: exchange.cancel(SYMBOL, "al-1"),
+        lambda: exchange.open_orders(SYMBOL),
+        lambda: exchange.fills(SYMBOL),
+    ):
+        with pytest.raises(ExchangeRefused, match="ALINA_EXCHANGE_API_KEY"):
+            private_call()
+    assert server.seen.keys() == {"GET exchangeInfo"}
+    exchange.close()
+
+
+READS: dict[str, tuple[str, Callable[[CcxtExchange], object]]] = {
+    "market": ("exchangeInfo", lambda exchange: exchange.market(SYMBOL)),
+    "candles": ("klines", lambda exchange: exchange.candles(SYMBOL, "1h", since=SINCE, limit=5)),
+    "ticker": ("ticker/24hr", lambda exchange: exchange.ticker(SYMBOL)),
+    "balances": ("account", lambda exchange: exchange.balances()),
+    "find": ("order", lambda exchange: exchange.find(SYMBOL, "al-1")),
+    "cancel": ("order", lambda exchange: exchange.cancel(SYMBOL, "al-1")),
+    "open orders": ("openOrders", lambda exchange: exchange.open_orders(SYMBOL)),
+    "fills": ("myTrades", lambda exchange: exchange.fills(SYMBOL)),
+    "fills of one": ("myTrades", lambda exchange: exchange.fills(SYMBOL, exchange_order_id="28")),
+    "clock": ("time", lambda exchange: exchange.clock_difference_ms()),
+}
+BROKEN = [
+    "dropped",
+    "reset",
+    "html",
+    "empty",
+    "503",
+    "403 by a firewall",
+    "429",
+    "-1007",
+    "-1021",
+    "redirected",
+]
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("read", READS.keys())
+def test_a_read_that_is_answered_badly_is_unavailable(
+    server: BinanceLike, exchange: CcxtExchange, read: str, fault: str
+):
+    path, call = READS[read]
+    server.answers[f"GET {path}"] = AMBIGUOUS[fault]
+    with pytest.raises(ExchangeUnavailable):
+        call(exchange)
+    assert server.seen[f"GET {path}"] == 1
+
+
+def test_a_rate_limit_says_how_long_to_wait(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["GET ticker/24hr"] = AMBIGUOUS["429"]
+    with pytest.raises(ExchangeUnavailable) as caught:
+        exchange.ticker(SYMBOL)
+    assert caught.value.retry_after == timedelta(seconds=7)
+
+
+def test_an_order_is_not_there_only_when_the_exchange_says_so(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["GET order"] = refuses(-2013, "Order does not exist.")
+    assert exchange.find(SYMBOL, "al-1") is None
+    server.answers["GET order"] = says(200, {**ORDER, "clientOrderId": "another"})
+    with pytest.raises(ExchangeUnavailable, match="another"):
+        exchange.find(SYMBOL, "al-1")
+    server.answers["GET order"] = refuses(-2026, "Order was canceled or expired over 90 days ago.")
+    with pytest.raises(ExchangeUnavailable):
+        exchange.find(SYMBOL, "al-1")
+
+
+def test_a_cancel_that_comes_too_late_is_no_error(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["GET order"] = says(200, {**ORDER, "status": "NEW"})
+    server.answers["DELETE order"] = refuses(-2011, "Unknown order sent.")
+    exchange.cancel(SYMBOL, "al-1")
+    assert server.seen["DELETE order"] == 1
+    server.answers["GET order"] = says(200, ORDER)
+    exchange.cancel(SYMBOL, "al-1")
+    assert server.seen["DELETE order"] == 1
+
+
+def test_a_symbol_that_is_not_listed_is_refused_with_the_nearest_one(
+    server: BinanceLike, exchange: CcxtExchange
+):
+    with pytest.raises(ExchangeRefused, match="did you mean BTC/USDT"):
+        exchange.market("BTC/USD")
+
+
+def test_the_rules_of_a_market_are_asked_once_an_hour(
+    server: BinanceLike, exchange: CcxtExchange, monkeypatch: pytest.MonkeyPatch
+):
+    seconds = 1000.0
+    monkeypatch.setattr("alina.exchange.ccxt_exchange.time.monotonic", lambda: seconds)
+    for _ in range(3):
+        exchange.market(SYMBOL)
+    with pytest.raises(ExchangeRefused):
+        exchange.market("NEW/USDT")
+    assert server.seen["GET exchangeInfo"] == 1
+    seconds += 61
+    with pytest.raises(ExchangeRefused):
+        exchange.market("NEW/USDT")
+    exchange.market(SYMBOL)
+    assert server.seen["GET exchangeInfo"] == 2
+    seconds += 3600
+    exchange.market(SYMBOL)
+    assert server.seen["GET exchangeInfo"] == 3
+
+
+def test_an_exchange_that_lists_nothing_is_unavailable_not_wrong(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["GET exchangeInfo"] = says(200, {"symbols": []})
+    with pytest.raises(ExchangeUnavailable, match="no market"):
+        exchange.market(SYMBOL)
+    del server.answers["GET exchangeInfo"]
+    assert exchange.market(SYMBOL).quote == "USDT"
+
+
+def test_a_timeframe_the_exchange_does_not_have_is_refused(exchange: CcxtExchange):
+    with pytest.raises(ExchangeRefused, match=r"market\.timeframe"):
+        exchange.candles(SYMBOL, "7m", since=SINCE, limit=5)
+
+
+def test_the_key_appears_in_no_log(
+    server: BinanceLike, exchange: CcxtExchange, caplog: pytest.LogCaptureFixture
+):
+    server.answers["POST order"] = says(200, ORDER)
+    with caplog.at_level("DEBUG"):
+        exchange.submit(limit_buy())
+    assert "signature" not in caplog.text
+    assert "X-MBX-APIKEY" not in caplog.text
