@@ -1,0 +1,213 @@
+"""The matching engine: pure state and exact arithmetic, no clock and no I/O.
+
+An order takes from the book at once (taker) and then rests. A resting order is filled at its limit
+price (maker) when the caller, who knows the path of the price, says that the market reached it.
+What changed is handed out once, to be committed before anyone is told of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
+
+from alina.domain.market import Balance, BookLevel
+from alina.venue.accounts import Accounts
+from alina.venue.book import Book
+from alina.venue.filters import MAX_NUM_ORDERS, Rules
+from alina.venue.matching import Sweep, sweep
+from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
+from alina.venue.refusal import filter_failure, order_refused
+
+#: a sum or product that would round raises instead
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero])
+#: fees are cut to an asset's decimals, as on Binance
+_FEE_STEP = Decimal("1e-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """Fractions of what is received."""
+
+    maker: Decimal
+    taker: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What must be committed together."""
+
+    orders: tuple[VenueOrder, ...]
+    fills: tuple[VenueFill, ...]
+    balances: tuple[Balance, ...]
+
+
+class Engine:
+    """The orders of one account on all symbols of the venue."""
+
+    def __init__(
+        self,
+        *,
+        balances: Iterable[Balance],
+        open_orders: Iterable[VenueOrder] = (),
+        fees: Fees,
+        next_order_id: int = 1,
+        next_trade_id: int = 1,
+    ) -> None:
+        self.accounts = Accounts(balances)
+        self._open = {order.order_id: order for order in open_orders}
+        self._fees = fees
+        self._next_order_id = next_order_id
+        self._next_trade_id = next_trade_id
+        self._changed: dict[int, VenueOrder] = {}
+        self._fills: list[VenueFill] = []
+
+    def open_orders(self, symbol: str | None = None) -> list[VenueOrder]:
+        """Oldest first; of all symbols unless one is named."""
+        return [order for order in self._open.values() if symbol in (None, order.symbol)]
+
+    def check(self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal) -> None:
+        """Raise the Refusal that `place` would raise; change nothing."""
+        with localcontext(_EXACT):
+            self._checked(request, rules, book, last_price)
+
+    def place(
+        self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal, now: int
+    ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
+        """Take the order and what it reaches of the book. A Refusal is raised before anything changed."""
+        with localcontext(_EXACT):
+            swept = self._checked(request, rules, book, last_price)
+            order = self._new_order(request, swept, now)
+            self.accounts.lock(*_to_lock(request, rules, swept))
+            fills = []
+            for take in swept.takes:
+                order, fill = self._fill(order, rules, take, is_maker=False, now=now)
+                fills.append(fill)
+            if not swept.is_complete and not _rests(request):
+                order = self._end(order, rules, Status.EXPIRED, now)
+            self._keep(order)
+            return order, tuple(fills)
+
+    def fill_resting(self, order_id: int, rules: Rules, now: int) -> VenueFill:
+        """Fill the whole rest of an open order at its limit price."""
+        order = self._open[order_id]
+        with localcontext(_EXACT):
+            rest = BookLevel(order.limit_price or Decimal(0), order.remaining)
+            order, fill = self._fill(order, rules, rest, is_maker=True, now=now)
+            self._keep(order)
+            return fill
+
+    def cancel(self, order_id: int, rules: Rules, now: int) -> VenueOrder:
+        """End an open order and give back what it locked."""
+        with localcontext(_EXACT):
+            order = self._end(self._open[order_id], rules, Status.CANCELED, now)
+            self._keep(order)
+            return order
+
+    def take_changes(self) -> Changes | None:
+        """What changed since the last call; None: nothing."""
+        balances = self.accounts.take_changed()
+        if not self._changed:
+            return None
+        changes = Changes(tuple(self._changed.values()), tuple(self._fills), balances)
+        self._changed.clear()
+        self._fills.clear()
+        return changes
+
+    def _checked(self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal) -> Sweep:
+        rules.check(request, last_price=last_price)
+        open_orders = self.open_orders(request.symbol)
+        if len(open_orders) >= MAX_NUM_ORDERS and _rests(request):
+            raise filter_failure("MAX_NUM_ORDERS")
+        if any(order.client_order_id == request.client_order_id for order in open_orders):
+            raise order_refused("Duplicate order sent.")
+        swept = sweep(request, book, rules.lot_size)
+        asset, locked = _to_lock(request, rules, swept)
+        # A market order must be covered as it was asked for, even where the book holds less.
+        asked = request.quote_quantity if request.side is Side.BUY else request.quantity
+        self.accounts.require(asset, max(locked, asked or Decimal(0)))
+        return swept
+
+    def _new_order(self, request: OrderRequest, swept: Sweep, now: int) -> VenueOrder:
+        order_id = self._next_order_id
+        self._next_order_id += 1
+        return VenueOrder(
+            order_id=order_id,
+            client_order_id=request.client_order_id or f"venue-{order_id}",
+            symbol=request.symbol,
+            side=request.side,
+            kind=request.kind,
+            time_in_force=request.time_in_force,
+            quantity=swept.quantity if request.quantity is None else request.quantity,
+            quote_quantity=request.quote_quantity,
+            limit_price=request.limit_price,
+            status=Status.NEW,
+            filled_quantity=Decimal(0),
+            filled_notional=Decimal(0),
+            placed_ms=now,
+            updated_ms=now,
+        )
+
+    def _fill(
+        self, order: VenueOrder, rules: Rules, take: BookLevel, *, is_maker: bool, now: int
+    ) -> tuple[VenueOrder, VenueFill]:
+        notional = take.quantity * take.price
+        if order.side is Side.BUY:
+            better = take.quantity * ((order.limit_price or take.price) - take.price)
+            self.accounts.unlock(rules.quote, better)
+            self.accounts.spend_locked(rules.quote, notional)
+            asset, received = rules.base, take.quantity
+        else:
+            self.accounts.spend_locked(rules.base, take.quantity)
+            asset, received = rules.quote, notional
+        fee = received * (self._fees.maker if is_maker else self._fees.taker) // _FEE_STEP * _FEE_STEP
+        self.accounts.receive(asset, received - fee)
+        fill = VenueFill(
+            trade_id=self._next_trade_id,
+            order_id=order.order_id,
+            symbol=order.symbol,
+            side=order.side,
+            quantity=take.quantity,
+            price=take.price,
+            fee=fee,
+            fee_asset=asset,
+            is_maker=is_maker,
+            executed_ms=now,
+        )
+        self._next_trade_id += 1
+        self._fills.append(fill)
+        return _with_fill(order, fill), fill
+
+    def _end(self, order: VenueOrder, rules: Rules, status: Status, now: int) -> VenueOrder:
+        self.accounts.unlock(rules.quote if order.side is Side.BUY else rules.base, order.need)
+        return replace(order, status=status, updated_ms=now)
+
+    def _keep(self, order: VenueOrder) -> None:
+        self._changed[order.order_id] = order
+        if order.status.is_open:
+            self._open[order.order_id] = order
+        else:
+            self._open.pop(order.order_id, None)
+
+
+def _rests(request: OrderRequest) -> bool:
+    return request.kind is not Kind.MARKET and request.time_in_force is TimeInForce.GTC
+
+
+def _to_lock(request: OrderRequest, rules: Rules, swept: Sweep) -> tuple[str, Decimal]:
+    """The asset and the amount: all that a limit order may spend, or what a market order takes."""
+    quantity = swept.quantity if request.limit_price is None else request.quantity or Decimal(0)
+    if request.side is Side.SELL:
+        return rules.base, quantity
+    if request.limit_price is None:
+        return rules.quote, swept.notional
+    return rules.quote, quantity * request.limit_price
+
+
+def _with_fill(order: VenueOrder, fill: VenueFill) -> VenueOrder:
+    filled = order.filled_quantity + fill.quantity
+    return replace(
+        order,
+        status=Status.FILLED if filled == order.quantity else Status.PARTIALLY_FILLED,
+        filled_quantity=filled,
+        filled_notional=order.filled_notional + fill.quantity * fill.price,
+        updated_ms=fill.executed_ms,
+    )

@@ -1,0 +1,127 @@
+"""The price of a recorded market at any moment, and nothing of what comes after it.
+
+Inside a candle the price runs in straight lines: open, high, low, close where the candle falls; open,
+low, high, close where it rises; a third of the interval each. In a gap and after the end it stays at
+the last close. All times are market time in ms.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from alina.errors import DataError
+from alina.venue.candles_csv import Bar, Series
+
+
+class Leg(NamedTuple):
+    """One straight line of the path."""
+
+    start_ms: int
+    start: Decimal
+    end_ms: int
+    end: Decimal
+
+    def at(self, ms: int) -> Decimal:
+        """The price on this line, not yet on the tick grid."""
+        if self.end_ms == self.start_ms:
+            return self.end
+        return self.start + (self.end - self.start) * (ms - self.start_ms) / (self.end_ms - self.start_ms)
+
+
+class Replay:
+    """One market's path on the grid of `tick_size`."""
+
+    def __init__(self, series: Series, tick_size: Decimal) -> None:
+        self.interval_ms = series.interval_ms
+        self.end_ms = series.end_ms
+        self._tick_size = tick_size
+        self._bars = tuple(self._on_grid(bar) for bar in series.bars)
+        self._opens = [bar.open_ms for bar in self._bars]
+        if any(bar.low <= 0 for bar in self._bars):
+            raise DataError(
+                f"{series.name}: a price rounds to zero with tick size {tick_size}: give a finer one"
+            )
+
+    def price(self, now: int) -> Decimal:
+        """The last price, on the tick grid."""
+        bar = self._bars[self._index(now)]
+        if now >= bar.open_ms + self.interval_ms:
+            return bar.close
+        leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
+        return self._round(leg.at(now))
+
+    def last_volume(self, now: int) -> Decimal:
+        """The volume (base) of the newest candle that is closed."""
+        index = self._index(now)
+        closed = now >= self._opens[index] + self.interval_ms
+        return self._bars[index if closed else max(index - 1, 0)].volume
+
+    def first_at_or_below(self, price: Decimal, since: int, until: int) -> int | None:
+        """The first moment in (since, until] at which the price is not above `price`."""
+        return self._first(price, since, until, sign=1)
+
+    def first_at_or_above(self, price: Decimal, since: int, until: int) -> int | None:
+        """The first moment in (since, until] at which the price is not below `price`."""
+        return self._first(price, since, until, sign=-1)
+
+    def bars(self, start: int, now: int) -> list[Bar]:
+        """The candles that open in [start, now], oldest first; the last one only as far as it has come."""
+        first = bisect_right(self._opens, start - 1)
+        known = list(self._bars[first : self._index(now) + 1])
+        if known and now < known[-1].open_ms + self.interval_ms:
+            known[-1] = self._forming(known[-1], now)
+        return known
+
+    def recent_bars(self, count: int, now: int) -> list[Bar]:
+        """The newest `count` candles, as `bars` gives them."""
+        return self.bars(self._opens[max(self._index(now) + 1 - count, 0)], now)
+
+    def _forming(self, bar: Bar, now: int) -> Bar:
+        last = self.price(now)
+        seen = [leg.start for leg in self._legs(bar) if leg.start_ms <= now] + [last]
+        volume = (bar.volume * (now - bar.open_ms) / self.interval_ms).quantize(Decimal("1e-8"))
+        return Bar(bar.open_ms, bar.open, max(seen), min(seen), last, volume)
+
+    def _legs(self, bar: Bar) -> tuple[Leg, Leg, Leg]:
+        turns = (bar.low, bar.high) if bar.close >= bar.open else (bar.high, bar.low)
+        times = [bar.open_ms + self.interval_ms * third // 3 for third in range(4)]
+        return (
+            Leg(times[0], bar.open, times[1], turns[0]),
+            Leg(times[1], turns[0], times[2], turns[1]),
+            Leg(times[2], turns[1], times[3], bar.close),
+        )
+
+    def _first(self, price: Decimal, since: int, until: int, *, sign: int) -> int | None:
+        """`sign` 1: falling to `price`; -1: rising to it (the same, mirrored)."""
+        for leg in self._walked(since, until):
+            start, end = (self._round(leg.at(ms)) for ms in (leg.start_ms, leg.end_ms))
+            if sign * start <= sign * price:
+                return max(leg.start_ms, since + 1)
+            if sign * end <= sign * price:
+                way = abs((leg.start - price) / (leg.end - leg.start)) * (leg.end_ms - leg.start_ms)
+                return min(leg.start_ms + int(way) + 1, leg.end_ms)
+        return None
+
+    def _walked(self, since: int, until: int) -> Iterator[Leg]:
+        """The parts of the path within (since, until], in order."""
+        for bar in self._bars[self._index(since) : self._index(until) + 1]:
+            for leg in self._legs(bar):
+                start, end = max(leg.start_ms, since), min(leg.end_ms, until)
+                if start <= end and since < end:
+                    yield Leg(start, leg.at(start), end, leg.at(end))
+
+    def _index(self, now: int) -> int:
+        """The newest candle that has opened."""
+        return max(bisect_right(self._opens, now) - 1, 0)
+
+    def _round(self, price: Decimal) -> Decimal:
+        return (price / self._tick_size).to_integral_value() * self._tick_size
+
+    def _on_grid(self, bar: Bar) -> Bar:
+        return bar._replace(
+            open=self._round(bar.open),
+            high=self._round(bar.high),
+            low=self._round(bar.low),
+            close=self._round(bar.close),
+        )
