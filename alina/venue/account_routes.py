@@ -1,0 +1,114 @@
+"""The signed doors: orders, their fates and the account."""
+
+from typing import Any
+
+from alina.venue import wire
+from alina.venue.local_exchange import LocalExchange
+from alina.venue.orders import Kind, OrderRequest, Side, TimeInForce, VenueOrder
+from alina.venue.params import Params
+from alina.venue.refusal import Refusal
+from alina.venue.store import Page
+
+
+def place_order(exchange: LocalExchange, params: Params, now: int) -> Any:
+    result = exchange.place(_request(exchange, params), now)
+    return {} if result is None else wire.placed(*result)
+
+
+def check_order(exchange: LocalExchange, params: Params, now: int) -> Any:
+    exchange.place(_request(exchange, params), now, test=True)
+    return {}
+
+
+def _request(exchange: LocalExchange, params: Params) -> OrderRequest:
+    kind = params.choice("type", Kind, -1116, "Invalid orderType.")
+    symbol = exchange.market(params.text("symbol")).rules.symbol
+    side = params.choice("side", Side, -1117, "Invalid side.")
+    client_order_id = params.optional_client_order_id("newClientOrderId")
+    if kind is Kind.MARKET:
+        by_quantity = params.has("quantity") or not params.has("quoteOrderQty")
+        return OrderRequest(
+            symbol=symbol,
+            client_order_id=client_order_id,
+            side=side,
+            kind=kind,
+            quantity=params.amount("quantity") if by_quantity else None,
+            quote_quantity=None if by_quantity else params.amount("quoteOrderQty"),
+        )
+    return OrderRequest(
+        symbol=symbol,
+        client_order_id=client_order_id,
+        side=side,
+        kind=kind,
+        time_in_force=_time_in_force(params) if kind is Kind.LIMIT else TimeInForce.GTC,
+        quantity=params.amount("quantity"),
+        limit_price=params.amount("price"),
+    )
+
+
+def _time_in_force(params: Params) -> TimeInForce:
+    return params.choice("timeInForce", TimeInForce, -1115, "Invalid timeInForce.")
+
+
+def find_order(exchange: LocalExchange, params: Params, _now: int) -> Any:
+    order = _named(exchange, params)
+    if order is None:
+        raise Refusal(-2013, "Order does not exist.")
+    return wire.order(order)
+
+
+def cancel_order(exchange: LocalExchange, params: Params, now: int) -> Any:
+    named = _named(exchange, params, open_only=True)
+    if named is None:
+        raise Refusal(-2011, "Unknown order sent.")
+    [order] = exchange.cancel([named], now)
+    return wire.canceled(
+        order, params.optional_client_order_id("newClientOrderId") or f"cancel-{order.order_id}"
+    )
+
+
+def open_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
+    symbol = exchange.market(params.text("symbol")).rules.symbol if params.has("symbol") else None
+    return [wire.order(order) for order in exchange.engine.open_orders(symbol)]
+
+
+def cancel_open_orders(exchange: LocalExchange, params: Params, now: int) -> Any:
+    orders = exchange.engine.open_orders(exchange.market(params.text("symbol")).rules.symbol)
+    if not orders:
+        raise Refusal(-2011, "Unknown order sent.")
+    return [wire.canceled(order, f"cancel-{order.order_id}") for order in exchange.cancel(orders, now)]
+
+
+def all_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
+    symbol = exchange.market(params.text("symbol")).rules.symbol
+    return [wire.order(order) for order in exchange.store.orders(symbol, _page(params, "orderId"))]
+
+
+def my_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
+    symbol = exchange.market(params.text("symbol")).rules.symbol
+    page, order_id = _page(params, "fromId"), params.optional_integer("orderId")
+    return [wire.own_trade(fill) for fill in exchange.store.fills(symbol, page, order_id=order_id)]
+
+
+def account(exchange: LocalExchange, _params: Params, now: int) -> Any:
+    return wire.account(exchange.engine.accounts.all(), exchange.fees, now)
+
+
+def _page(params: Params, from_name: str) -> Page:
+    return Page(
+        from_id=params.optional_integer(from_name),
+        start_ms=params.optional_integer("startTime"),
+        end_ms=params.optional_integer("endTime"),
+        limit=params.limit(default=500, most=1000),
+    )
+
+
+def _named(exchange: LocalExchange, params: Params, *, open_only: bool = False) -> VenueOrder | None:
+    """The order of `orderId` or `origClientOrderId`; of several with one client id the newest."""
+    symbol = exchange.market(params.text("symbol")).rules.symbol
+    order_id = params.optional_integer("orderId")
+    client_order_id = params.optional_client_order_id("origClientOrderId")
+    if order_id is None and client_order_id is None:
+        raise Refusal(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
+    order = exchange.store.order(symbol, order_id=order_id, client_order_id=client_order_id)
+    return None if order is None or (open_only and not order.status.is_open) else order

@@ -1,0 +1,163 @@
+"""The HTTP door: Binance Spot REST under /api/v3, the venue's own under /venue/v1.
+
+One event loop does everything; between reading a request and answering it nothing else runs.
+"""
+
+import asyncio
+import json
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from alina.errors import SystemStateError
+from alina.venue import account_routes, market_routes
+from alina.venue.faults import Fault, FaultKind, FaultScript
+from alina.venue.local_exchange import LocalExchange
+from alina.venue.market_routes import Answer
+from alina.venue.market_time import wall_ms
+from alina.venue.params import Params
+from alina.venue.refusal import Refusal
+from alina.venue.signing import Signing
+from alina.venue.spec import VenueSpec
+
+_MINUTE_MS = 60_000
+
+#: method, path, handler, request weight as Binance counts it
+_PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
+    ("GET", "/api/v3/ping", market_routes.ping, 1),
+    ("GET", "/api/v3/time", market_routes.server_time, 1),
+    ("GET", "/api/v3/exchangeInfo", market_routes.exchange_info, 20),
+    ("GET", "/api/v3/klines", market_routes.klines, 2),
+    ("GET", "/api/v3/ticker/24hr", market_routes.ticker_24hr, 2),
+    ("GET", "/api/v3/ticker/price", market_routes.ticker_price, 2),
+    ("GET", "/api/v3/ticker/bookTicker", market_routes.book_ticker, 2),
+    ("GET", "/api/v3/depth", market_routes.depth, 5),
+    ("GET", "/api/v3/trades", market_routes.trades, 25),
+    ("GET", "/api/v3/aggTrades", market_routes.aggregate_trades, 4),
+)
+_SIGNED: tuple[tuple[str, str, Answer, int], ...] = (
+    ("POST", "/api/v3/order", account_routes.place_order, 1),
+    ("POST", "/api/v3/order/test", account_routes.check_order, 1),
+    ("GET", "/api/v3/order", account_routes.find_order, 4),
+    ("DELETE", "/api/v3/order", account_routes.cancel_order, 1),
+    ("GET", "/api/v3/openOrders", account_routes.open_orders, 6),
+    ("DELETE", "/api/v3/openOrders", account_routes.cancel_open_orders, 1),
+    ("GET", "/api/v3/allOrders", account_routes.all_orders, 20),
+    ("GET", "/api/v3/myTrades", account_routes.my_trades, 20),
+    ("GET", "/api/v3/account", account_routes.account, 20),
+)
+
+
+class Weight:
+    """The request weight used in the current wall minute."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._used = 0
+
+    def use(self, weight: int, wall_ms: int) -> int:
+        """Count it and return the minute's sum."""
+        minute = wall_ms // _MINUTE_MS
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        self._used += weight
+        return self._used
+
+
+class VenueDoor:
+    """Turns requests into calls of one LocalExchange."""
+
+    def __init__(self, exchange: LocalExchange, spec: VenueSpec) -> None:
+        self._exchange = exchange
+        self._signing = Signing(spec.api_key, spec.secret)
+        self._faults = FaultScript()
+        self._weight = Weight()
+        self._may_fail = spec.faults
+
+    def app(self) -> web.Application:
+        """The web application; it holds no thread and no task of its own."""
+        app = web.Application(middlewares=[_answer_errors, self._meet_faults])
+        for method, path, handler, weight in _PUBLIC:
+            app.router.add_route(method, path, self._door(handler, weight, signed=False))
+        for method, path, handler, weight in _SIGNED:
+            app.router.add_route(method, path, self._door(handler, weight, signed=True))
+        app.router.add_get("/venue/v1/clock", self._clock)
+        if self._may_fail:
+            app.router.add_post("/venue/v1/faults", self._script_fault)
+        return app
+
+    def _door(self, handler: Answer, weight: int, *, signed: bool) -> Handler:
+        async def door(request: web.Request) -> web.StreamResponse:
+            body = await request.text()
+            wall = wall_ms()
+            used = str(self._weight.use(weight, wall))
+            try:
+                content = self._answer(request, body, handler, wall, signed=signed)
+                response = web.json_response(content)
+            except Refusal as refusal:
+                response = _refused(refusal)
+            response.headers["X-MBX-USED-WEIGHT-1M"] = used
+            return response
+
+        return door
+
+    def _answer(self, request: web.Request, body: str, handler: Answer, wall: int, *, signed: bool) -> object:
+        query = request.raw_path.partition("?")[2]
+        params = Params(dict(parse_qsl(query) + parse_qsl(body)))
+        if signed:
+            self._signing.check(request.headers, query, body, params, wall)
+        return handler(self._exchange, params, self._exchange.advance())
+
+    async def _clock(self, _request: web.Request) -> web.StreamResponse:
+        now = self._exchange.advance()
+        market_time = self._exchange.time
+        return web.json_response(
+            {
+                "wall": wall_ms(),
+                "market": now,
+                "speed": str(market_time.speed),
+                "end": market_time.end_ms,
+                "ended": self._exchange.has_ended(now),
+                "instance": self._exchange.instance,
+            }
+        )
+
+    async def _script_fault(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._faults.add(json.loads(await request.text()))
+        except (Refusal, ValueError) as error:
+            return _refused(error if isinstance(error, Refusal) else Refusal(-1100, "no JSON"))
+        return web.json_response({})
+
+    @web.middleware
+    async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        fault = self._faults.take(request.method, request.path)
+        if fault is None:
+            return await handler(request)
+        return await _meet(fault, request, handler)
+
+
+async def _meet(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    if fault.kind is FaultKind.ERROR_BEFORE:
+        return web.Response(status=503, text="Service Unavailable")
+    if fault.kind is FaultKind.DELAY:
+        await asyncio.sleep(float(fault.delay_seconds))
+        return await handler(request)
+    response = await handler(request)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A venue whose books are broken answers like Binance in trouble: the status is unknown."""
+    try:
+        return await handler(request)
+    except SystemStateError as error:
+        return web.Response(status=503, text=str(error))
+
+
+def _refused(refusal: Refusal) -> web.Response:
+    return web.json_response({"code": refusal.code, "msg": refusal.message}, status=refusal.status)

@@ -1,0 +1,205 @@
+"""The venue itself: markets on a replay, one engine, and books on disk.
+
+Every change is committed before it is returned. Resting orders are matched along the whole path of the
+price since the last look, so that no speed skips a price. Market time is leased: the books always carry
+a time that nobody was told to be past, and a venue killed at any moment resumes there. So the market's
+time never runs backwards, and an order is never older than what was seen before it.
+"""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from alina.domain.market import Balance
+from alina.errors import DataError, SystemStateError
+from alina.venue.book import Book, Quotes
+from alina.venue.candles_csv import Series, load_series
+from alina.venue.engine import Engine, Fees
+from alina.venue.filters import Rules, default_min_notional, default_tick_size
+from alina.venue.market_time import MarketTime
+from alina.venue.orders import OrderRequest, Side, VenueFill, VenueOrder
+from alina.venue.refusal import Refusal, order_refused
+from alina.venue.replay import Replay
+from alina.venue.spec import Listing, VenueSpec
+from alina.venue.store import ClockRow, Store
+
+#: wall milliseconds of market time that one commit of the clock covers
+_LEASE_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMarket:
+    """One symbol: its rules, its price and how its book lies around it."""
+
+    rules: Rules
+    replay: Replay
+    quotes: Quotes
+
+    def book(self, now: int) -> Book:
+        return self.quotes.book(
+            self.replay.price(now), volume=self.replay.last_volume(now), lot_size=self.rules.lot_size
+        )
+
+    def reached(self, order: VenueOrder, since: int, until: int) -> int | None:
+        """When in (since, until] the other side of the book first came to the order's limit price."""
+        if order.limit_price is None:
+            return None
+        if order.side is Side.BUY:
+            price = self.quotes.price_where_ask_is(order.limit_price)
+            return self.replay.first_at_or_below(price, since, until)
+        price = self.quotes.price_where_bid_is(order.limit_price)
+        return self.replay.first_at_or_above(price, since, until)
+
+
+class LocalExchange:
+    """One account on the listed markets. Not thread-safe: one event loop calls it.
+
+    Times are market ms. Once the disk refuses a change every further call raises SystemStateError,
+    for memory is then ahead of the books: start the venue again.
+    """
+
+    def __init__(self, spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        series = {listing.symbol: load_series(listing.path, warmup=spec.warmup) for listing in spec.listings}
+        begin, end = _common_time(series, spec.warmup)
+        self.markets = {
+            market.rules.symbol: market
+            for market in (_market(listing, series[listing.symbol], spec) for listing in spec.listings)
+        }
+        #: another one after every start
+        self.instance = uuid.uuid4().hex
+        self.fees = Fees(maker=spec.maker_fee, taker=spec.taker_fee)
+        self.store = Store(spec.folder / "venue.sqlite")
+        clock = self.store.clock()
+        if clock is None:
+            clock = ClockRow(begin, begin)
+            held = [Balance(asset=asset, free=one, locked=Decimal(0)) for asset, one in spec.balances.items()]
+            self.store.begin(clock, held)
+        self._clock = _fitting(clock, begin, end, spec)
+        order_id, trade_id = self.store.next_ids()
+        self.engine = Engine(
+            balances=self.store.balances(),
+            open_orders=self._listed(self.store.open_orders(), spec),
+            fees=self.fees,
+            next_order_id=order_id,
+            next_trade_id=trade_id,
+        )
+        self.time = MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
+        self._failure: sqlite3.Error | None = None
+
+    def advance(self) -> int:
+        """Match resting orders up to now, commit what changed, return the market's time."""
+        if self._failure is not None:
+            raise SystemStateError(
+                f"the venue's disk refused a change ({self._failure}): free it, then start again"
+            )
+        now = self.time.now()
+        for moment, order in sorted(self._reached(now), key=lambda one: (one[0], one[1].order_id)):
+            self.engine.fill_resting(order.order_id, self.markets[order.symbol].rules, moment)
+        self._commit(now)
+        return now
+
+    def market(self, symbol: str) -> ListedMarket:
+        """Raises Refusal for a symbol that is not listed."""
+        try:
+            return self.markets[symbol]
+        except KeyError:
+            raise Refusal(-1121, "Invalid symbol.") from None
+
+    def has_ended(self, now: int) -> bool:
+        """The data is over: time stands still and the markets are closed."""
+        return now >= self.time.end_ms
+
+    def place(
+        self, request: OrderRequest, now: int, *, test: bool = False
+    ) -> tuple[VenueOrder, tuple[VenueFill, ...]] | None:
+        """Take an order, committed; None for a test order, which is only checked. Raises Refusal."""
+        market = self.market(request.symbol)
+        if self.has_ended(now):
+            raise order_refused("Market is closed.")
+        price, book = market.replay.price(now), market.book(now)
+        if test:
+            self.engine.check(request, market.rules, book, price)
+            return None
+        placed = self.engine.place(request, market.rules, book, price, now)
+        self._commit(now)
+        return placed
+
+    def cancel(self, orders: list[VenueOrder], now: int) -> list[VenueOrder]:
+        """Cancel open orders together, committed."""
+        canceled = [self.engine.cancel(one.order_id, self.markets[one.symbol].rules, now) for one in orders]
+        self._commit(now)
+        return canceled
+
+    def close(self) -> None:
+        """Write down the exact time and release the books."""
+        if self._failure is None:
+            now = self.advance()
+            self.store.save(ClockRow(now, now))
+        self.store.close()
+
+    def _reached(self, now: int) -> list[tuple[int, VenueOrder]]:
+        since = self._clock.matched_ms
+        moments = (
+            (self.markets[order.symbol].reached(order, since, now), order)
+            for order in self.engine.open_orders()
+        )
+        return [(moment, order) for moment, order in moments if moment is not None]
+
+    def _commit(self, now: int) -> None:
+        """Write what changed; renew the lease where it ran out."""
+        changes = self.engine.take_changes()
+        lease = self._clock.lease_ms
+        if now > lease:
+            lease = min(now + self.time.passing_in(_LEASE_MS), self.time.end_ms)
+        clock = ClockRow(now, lease)
+        if changes is not None or lease != self._clock.lease_ms:
+            try:
+                self.store.save(clock, changes)
+            except sqlite3.Error as error:
+                self._failure = error
+                raise SystemStateError(f"the venue's disk refused a change: {error}") from error
+        self._clock = clock
+
+    def _listed(self, orders: list[VenueOrder], spec: VenueSpec) -> list[VenueOrder]:
+        foreign = sorted({order.symbol for order in orders} - set(self.markets))
+        if foreign:
+            raise SystemStateError(
+                f"{spec.folder} holds open orders of {', '.join(foreign)}: "
+                "list it again or use another folder"
+            )
+        return orders
+
+
+def _common_time(series: dict[str, Series], warmup: int) -> tuple[int, int]:
+    """Where the replay begins and ends, so that every market has its warmup and its data."""
+    begin = max(one.bars[warmup].open_ms for one in series.values())
+    end = min(one.end_ms for one in series.values())
+    if begin >= end:
+        names = ", ".join(one.name for one in series.values())
+        raise DataError(f"{names}: the files share no time after their warmup: list markets of one period")
+    return begin, end
+
+
+def _market(listing: Listing, series: Series, spec: VenueSpec) -> ListedMarket:
+    base, quote = listing.symbol.split("/")
+    rules = Rules(
+        symbol=base + quote,
+        base=base,
+        quote=quote,
+        tick_size=listing.tick_size or default_tick_size(series.price_decimals),
+        lot_size=listing.lot_size,
+        min_notional=default_min_notional(quote) if listing.min_notional is None else listing.min_notional,
+    )
+    return ListedMarket(rules, Replay(series, rules.tick_size), Quotes(rules.tick_size, spec.spread))
+
+
+def _fitting(clock: ClockRow, begin: int, end: int, spec: VenueSpec) -> ClockRow:
+    if not begin <= clock.matched_ms <= clock.lease_ms <= end:
+        raise SystemStateError(
+            f"{spec.folder} stopped at market time {clock.matched_ms} ms, outside the data "
+            f"({begin} to {end}): give the same data and warmup again, or use another folder"
+        )
+    return clock

@@ -1,0 +1,64 @@
+"""The parameters of one request, refused in Binance's words where they are missing or malformed."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
+
+from alina.venue.refusal import Refusal
+
+_E = TypeVar("_E", bound=StrEnum)
+_AMOUNT = r"([0-9]{1,20})(\.[0-9]{1,20})?"
+_INTEGER = r"[0-9]{1,18}"
+_CLIENT_ORDER_ID = r"[a-zA-Z0-9-_.:/]{1,36}"
+
+
+class Params:
+    """Query and form parameters by name."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def text(self, name: str) -> str:
+        """Raises Refusal -1102 where it is missing."""
+        value = self._values.get(name, "")
+        if not value:
+            raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+        return value
+
+    def integer(self, name: str) -> int:
+        return int(self._legal(name, self.text(name), _INTEGER))
+
+    def optional_integer(self, name: str) -> int | None:
+        return self.integer(name) if self.has(name) else None
+
+    def amount(self, name: str) -> Decimal:
+        return Decimal(self._legal(name, self.text(name), _AMOUNT))
+
+    def optional_amount(self, name: str) -> Decimal | None:
+        return self.amount(name) if self.has(name) else None
+
+    def optional_client_order_id(self, name: str) -> str | None:
+        return self._legal(name, self._values[name], _CLIENT_ORDER_ID) if self.has(name) else None
+
+    def limit(self, *, default: int, most: int) -> int:
+        """How many rows are wanted, at most `most`."""
+        return min(self.optional_integer("limit") or default, most)
+
+    def choice(self, name: str, kind: type[_E], code: int, words: str) -> _E:
+        """One of an enumeration. Raises the Refusal `code` with `words` for any other."""
+        try:
+            return kind(self.text(name))
+        except ValueError:
+            raise Refusal(code, words) from None
+
+    def has(self, name: str) -> bool:
+        return bool(self._values.get(name))
+
+    def _legal(self, name: str, value: str, pattern: str) -> str:
+        if re.fullmatch(pattern, value, re.ASCII) is None:
+            raise Refusal(
+                -1100, f"Illegal characters found in parameter '{name}'; legal range is '^{pattern}$'."
+            )
+        return value

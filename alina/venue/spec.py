@@ -1,0 +1,123 @@
+"""What a venue is told: its folder, its listings, its speed and its fees."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from alina.errors import ConfigError
+
+#: the word that stands for the shipped candles
+SAMPLE = "sample"
+_SAMPLE_FILE = Path(__file__).parent / "sample" / "BTC_USD-1h.csv.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One market of the venue and the candles it replays."""
+
+    symbol: str  # "BTC/USDT"
+    #: a CSV file of candles, or the word `sample`
+    data: str = SAMPLE
+    #: quote per base; None: as fine as the prices of the file, at most 0.01
+    tick_size: Decimal | None = None
+    #: base
+    lot_size: Decimal = Decimal("0.00001")
+    #: quote; None: what Binance asks for that quote asset
+    min_notional: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        base, slash, quote = self.symbol.partition("/")
+        if not (slash and base.isalnum() and quote.isalnum()):
+            raise ConfigError(f"symbol {self.symbol!r} is not BASE/QUOTE: write e.g. BTC/USDT")
+
+    @property
+    def path(self) -> Path:
+        """The file of candles."""
+        return _SAMPLE_FILE if self.data == SAMPLE else Path(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueSpec:
+    """Everything `python -m alina.venue` needs. Money and rates are exact; fees are fractions."""
+
+    #: holds the books (SQLite), the lock and venue.url; one running venue a folder
+    folder: Path
+    host: str = "127.0.0.1"
+    #: 0: a free port is chosen
+    port: int = 0
+    listings: tuple[Listing, ...] = (Listing("BTC/USDT"),)
+    #: market seconds a wall second; 0: the market stands still
+    speed: Decimal = Decimal(1)
+    #: candles already past when the replay begins
+    warmup: int = 250
+    #: what the account holds when the folder is new, by asset
+    balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(10000)})
+    maker_fee: Decimal = Decimal("0.001")
+    taker_fee: Decimal = Decimal("0.001")
+    #: best ask over best bid, as a fraction of the price
+    spread: Decimal = Decimal("0.0002")
+    api_key: str = field(repr=False)
+    secret: str = field(repr=False)
+    #: let POST /venue/v1/faults script failures
+    faults: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.listings or len({one.symbol for one in self.listings}) < len(self.listings):
+            raise ConfigError("venue listings: give at least one, and each symbol once")
+        if self.speed < 0 or self.warmup < 1:
+            raise ConfigError(
+                f"venue speed {self.speed} must not be negative, warmup {self.warmup} at least 1"
+            )
+        for name in ("maker_fee", "taker_fee", "spread"):
+            if not 0 <= getattr(self, name) < Decimal("0.5"):
+                raise ConfigError(f"venue {name} {getattr(self, name)} is no fraction: write 0.001 for 0.1 %")
+        if any(amount < 0 for amount in self.balances.values()):
+            raise ConfigError("venue balances: no asset may begin below zero")
+        if not self.api_key or not self.secret:
+            raise ConfigError("venue api_key and secret: give both")
+
+    def to_json(self) -> str:
+        """Numbers are text, so that no float ever stands between two processes."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["listings"] = [
+            {one.name: getattr(listing, one.name) for one in fields(listing)} for listing in self.listings
+        ]
+        values["balances"] = dict(self.balances)
+        return json.dumps(values, default=str, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "VenueSpec":
+        """The inverse of `to_json`; left out fields take their defaults. Raises ConfigError."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if "listings" in values:
+                values["listings"] = tuple(_listing(one) for one in values["listings"])
+            if "balances" in values:
+                values["balances"] = {asset: Decimal(str(one)) for asset, one in values["balances"].items()}
+            for name in ("speed", "maker_fee", "taker_fee", "spread"):
+                if name in values:
+                    values[name] = Decimal(str(values[name]))
+            return cls(**{**values, "folder": Path(values["folder"])})
+        except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation) as error:
+            raise ConfigError(
+                f"the venue's spec does not fit ({error!r}): see alina.venue.spec.VenueSpec"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Store it readable by its owner only: it carries the secret."""
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.to_json())
+
+
+def _listing(values: Mapping[str, Any]) -> Listing:
+    exact = {"tick_size", "lot_size", "min_notional"}
+    arguments: dict[str, Any] = {
+        name: Decimal(str(value)) if name in exact and value is not None else value
+        for name, value in values.items()
+    }
+    return Listing(**arguments)
