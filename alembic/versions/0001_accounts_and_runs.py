@@ -25,8 +25,10 @@ CREATE TABLE balances (
     as_of timestamptz NOT NULL,
     CONSTRAINT pk_balances PRIMARY KEY (account, asset),
     CONSTRAINT ck_balances_free CHECK (free > '-Infinity'::numeric AND free < 'Infinity'::numeric),
-    CONSTRAINT ck_balances_locked CHECK (locked > '-Infinity'::numeric AND locked < 'Infinity'::numeric),
-    CONSTRAINT ck_balances_opening CHECK (opening > '-Infinity'::numeric AND opening < 'Infinity'::numeric),
+    CONSTRAINT ck_balances_locked
+        CHECK (locked > '-Infinity'::numeric AND locked < 'Infinity'::numeric),
+    CONSTRAINT ck_balances_opening
+        CHECK (opening > '-Infinity'::numeric AND opening < 'Infinity'::numeric),
     CONSTRAINT fk_balances_account FOREIGN KEY (account) REFERENCES accounts (name)
 );
 

@@ -156,6 +156,7 @@ CREATE TABLE positions (
     opened_at timestamptz NOT NULL,
     opened_by text NOT NULL,
     opening_side varchar(32) DEFAULT 'buy' NOT NULL,
+    agent text NOT NULL,
     stop_price numeric,
     take_profit_price numeric,
     close_after timestamptz,
@@ -166,6 +167,7 @@ CREATE TABLE positions (
         FOREIGN KEY (opened_by, account, symbol, opening_side)
         REFERENCES orders (client_order_id, account, symbol, side),
     CONSTRAINT ck_positions_opening_side CHECK (opening_side = 'buy'),
+    CONSTRAINT ck_positions_agent CHECK (length(agent) BETWEEN 1 AND 200),
     CONSTRAINT ck_positions_quantity_is_the_difference
         CHECK (quantity = bought_quantity - sold_quantity),
     CONSTRAINT ck_positions_quantity CHECK (quantity >= 0 AND quantity < 'Infinity'::numeric),

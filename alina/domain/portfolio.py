@@ -57,6 +57,8 @@ class Position(Record):
     close_after: datetime | None = None
     closed_at: datetime | None = None
     close_reason: CloseReason | None = None
+    #: whose proposal opened it
+    agent: str = ""
 
     @property
     def average_price(self) -> Decimal:

@@ -1,6 +1,6 @@
 """Every table, on one metadata: `Base.metadata`."""
 
-from alina.db.tables.accounts import AccountRow, EquityRow
+from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow
 from alina.db.tables.base import Base
 from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
@@ -11,6 +11,7 @@ __all__ = [
     "EMBEDDING_DIMENSIONS",
     "AccountRow",
     "AgentRow",
+    "BalanceRow",
     "Base",
     "CandleRow",
     "DecisionRow",

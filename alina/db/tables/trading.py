@@ -173,6 +173,7 @@ class PositionRow(Base):
             ["orders.client_order_id", "orders.account", "orders.symbol", "orders.side"],
         ),
         CheckConstraint("opening_side = 'buy'", name="opening_side"),
+        named("agent"),
         CheckConstraint("quantity = bought_quantity - sold_quantity", name="quantity_is_the_difference"),
         not_negative("quantity"),
         above_zero("bought_quantity"),
@@ -200,6 +201,7 @@ class PositionRow(Base):
     opened_at: Mapped[datetime]
     opened_by: Mapped[str] = mapped_column(unique=True)
     opening_side: Mapped[OrderSide] = mapped_column(server_default=OrderSide.BUY.value)
+    agent: Mapped[str]
     stop_price: Mapped[Decimal | None]
     take_profit_price: Mapped[Decimal | None]
     close_after: Mapped[datetime | None]
