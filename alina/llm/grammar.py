@@ -47,6 +47,8 @@ def _rule(schema: Mapping[str, Any], path: str) -> str:
 
 
 def _object(schema: Mapping[str, Any], path: str) -> str:
+    if schema.get("additionalProperties"):
+        raise ModelError(f"schema at {path}: unnamed properties are unbounded; name every one")
     members = [
         f"{_literal(json.dumps(name) + ': ')} {_rule(member, f'{path}.{name}')}"
         for name, member in schema.get("properties", {}).items()
