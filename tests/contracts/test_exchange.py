@@ -1,0 +1,277 @@
+"""What the Exchange port promises, over the real adapter and a venue in its own process."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from alina.domain.orders import Order, OrderSide, OrderState, OrderType, client_order_id_for
+from alina.domain.ports import Exchange
+from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
+from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.venue.ccxt_options import venue_options
+from alina.venue.spec import VenueSpec
+
+SYMBOL = "BTC/USDT"
+HOUR = timedelta(hours=1)
+KEYS = {"api_key": "a-key", "secret": "a-secret"}
+
+
+@pytest.fixture(scope="module")
+def venue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A venue whose market stands still, so that a price read stays the price."""
+    folder = tmp_path_factory.mktemp("venue")
+    balances = {"USDT": Decimal(1_000_000), "BTC": Decimal(100_000)}
+    spec = VenueSpec(folder=folder, speed=Decimal(0), balances=balances, faults=True, **KEYS)
+    spec.write(folder / "spec.json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alina.venue", str(folder / "spec.json")], stdout=subprocess.DEVNULL
+    )
+    yield _url_when_ready(process, folder / "venue.url")
+    process.terminate()
+    process.wait(20)
+
+
+def _url_when_ready(process: subprocess.Popen[bytes], file: Path) -> str:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        if file.exists():
+            return file.read_text().strip()
+        time.sleep(0.02)
+    raise AssertionError("the venue did not start")
+
+
+def connect(url: str, *, api_key: str | None, secret: str | None) -> CcxtExchange:
+    return CcxtExchange(
+        "binance",
+        api_key=api_key,
+        secret=secret,
+        options={**venue_options(url), "enableRateLimit": False},
+        timeout=timedelta(seconds=10),
+    )
+
+
+@pytest.fixture(scope="module")
+def exchange(venue_url: str) -> Iterator[Exchange]:
+    exchange = connect(venue_url, **KEYS)
+    yield exchange
+    exchange.close()
+
+
+def set_fault(url: str, kind: str, method: str, path: str) -> None:
+    body = json.dumps({"kind": kind, "method": method, "path": path}).encode()
+    request = urllib.request.Request(  # noqa: S310  # the venue's own address
+        f"{url}/venue/v1/faults", data=body, headers={"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
+def market_order(side: OrderSide, quantity: str = "0.01") -> Order:
+    return Order(
+        client_order_id=client_order_id_for(uuid4()),
+        account="main",
+        symbol=SYMBOL,
+        side=side,
+        order_type=OrderType.MARKET,
+        quantity=Decimal(quantity),
+    )
+
+
+def limit_order(exchange: Exchange, side: OrderSide, away: str, quantity: str = "0.01") -> Order:
+    """A limit order at `away` times the last price."""
+    price = exchange.ticker(SYMBOL).last * Decimal(away)
+    price = exchange.market(SYMBOL).price_for(price, is_buy=side is OrderSide.BUY)
+    return replace(market_order(side, quantity), order_type=OrderType.LIMIT, limit_price=price)
+
+
+def test_the_rules_of_a_market_are_known(exchange: Exchange):
+    market = exchange.market(SYMBOL)
+    assert (market.symbol, market.base, market.quote, market.trading) == (SYMBOL, "BTC", "USDT", True)
+    assert (market.tick_size, market.lot_size) == (Decimal("0.01"), Decimal("0.00001"))
+    assert market.min_notional > 0
+    assert 0 < market.taker_fee < 1
+
+
+def test_an_unlisted_symbol_is_refused(exchange: Exchange):
+    with pytest.raises(ExchangeRefused, match="DOGE/USDT"):
+        exchange.market("DOGE/USDT")
+
+
+def test_candles_come_oldest_first_from_the_asked_moment_on(exchange: Exchange):
+    now = exchange.ticker(SYMBOL).as_of
+    since = (now - 20 * HOUR).replace(minute=0, second=0, microsecond=0)
+    candles = exchange.candles(SYMBOL, "1h", since=since, limit=5)
+    assert len(candles) == 5
+    assert candles[0].open_time >= since
+    assert [one.open_time for one in candles] == sorted(one.open_time for one in candles)
+    newest = exchange.candles(SYMBOL, "1h", since=since, limit=500)[-1]
+    assert newest.open_time <= now < newest.close_time
+
+
+def test_prices_carry_the_markets_time_and_are_ordered(exchange: Exchange):
+    ticker = exchange.ticker(SYMBOL)
+    book = exchange.order_book(SYMBOL, depth=5)
+    assert ticker.bid < ticker.ask
+    assert (book.bids[0].price, book.asks[0].price) == (ticker.bid, ticker.ask)
+    assert [level.price for level in book.bids] == sorted((one.price for one in book.bids), reverse=True)
+    assert [level.price for level in book.asks] == sorted(one.price for one in book.asks)
+    assert len(book.bids) <= 5
+    assert len(book.asks) <= 5
+    assert book.as_of <= exchange.ticker(SYMBOL).as_of < datetime.now(UTC)
+
+
+def test_the_clocks_of_one_machine_agree(exchange: Exchange):
+    assert abs(exchange.clock_difference_ms()) < 5000
+
+
+def test_a_market_order_is_filled_and_the_balances_move_by_its_fills(exchange: Exchange):
+    before = exchange.balances()
+    order = market_order(OrderSide.BUY)
+    placed = exchange.submit(order)
+    after = exchange.balances()
+    fills = exchange.fills(SYMBOL, exchange_order_id=placed.exchange_order_id)
+    assert placed.state is OrderState.FILLED
+    assert (placed.client_order_id, placed.side) == (order.client_order_id, OrderSide.BUY)
+    assert placed.filled_quantity == order.quantity == sum(fill.quantity for fill in fills)
+    assert placed.filled_notional == sum(fill.notional for fill in fills)
+    assert {fill.exchange_order_id for fill in fills} == {placed.exchange_order_id}
+    assert {(fill.fee_asset, fill.is_maker) for fill in fills} == {("BTC", False)}
+    assert before["USDT"].total - after["USDT"].total == placed.filled_notional
+    fee = sum(fill.fee for fill in fills)
+    assert after["BTC"].total - before["BTC"].total == placed.filled_quantity - fee
+
+
+def test_a_sale_is_the_mirror_of_a_purchase(exchange: Exchange):
+    before = exchange.balances()
+    placed = exchange.submit(market_order(OrderSide.SELL))
+    fills = exchange.fills(SYMBOL, exchange_order_id=placed.exchange_order_id)
+    after = exchange.balances()
+    assert placed.state is OrderState.FILLED
+    assert before["BTC"].total - after["BTC"].total == placed.filled_quantity
+    fee = sum(fill.fee for fill in fills)
+    assert after["USDT"].total - before["USDT"].total == placed.filled_notional - fee
+
+
+def test_all_fills_of_a_symbol_come_oldest_first(exchange: Exchange):
+    ids = [exchange.submit(market_order(side)).exchange_order_id for side in (OrderSide.BUY, OrderSide.SELL)]
+    fills = exchange.fills(SYMBOL)
+    assert [fill.exchange_order_id for fill in fills if fill.exchange_order_id in ids] == ids
+    assert len({fill.trade_id for fill in fills}) == len(fills)
+
+
+def test_a_resting_order_is_open_locks_its_balance_and_can_be_cancelled(exchange: Exchange):
+    order = limit_order(exchange, OrderSide.BUY, "0.97")
+    locked_before = exchange.balances()["USDT"].locked
+    placed = exchange.submit(order)
+    assert (placed.state, placed.filled_quantity, placed.filled_notional) == (OrderState.OPEN, 0, 0)
+    assert order.client_order_id in {one.client_order_id for one in exchange.open_orders(SYMBOL)}
+    assert exchange.balances()["USDT"].locked - locked_before == order.quantity * order.limit_price
+    exchange.cancel(SYMBOL, order.client_order_id)
+    assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.CANCELED
+    assert exchange.balances()["USDT"].locked == locked_before
+
+
+def test_what_is_found_is_what_was_placed(exchange: Exchange):
+    order = market_order(OrderSide.BUY)
+    placed = exchange.submit(order)
+    found = exchange.find(SYMBOL, order.client_order_id)
+    assert replace(found, updated_at=placed.updated_at) == placed
+
+
+def test_an_order_that_never_was_is_found_nowhere(exchange: Exchange):
+    assert exchange.find(SYMBOL, client_order_id_for(uuid4())) is None
+
+
+def test_cancelling_what_is_done_or_never_was_is_no_error(exchange: Exchange):
+    order = market_order(OrderSide.BUY)
+    exchange.submit(order)
+    exchange.cancel(SYMBOL, order.client_order_id)
+    exchange.cancel(SYMBOL, client_order_id_for(uuid4()))
+    assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.FILLED
+
+
+def test_an_order_beyond_the_book_expires_with_what_was_filled(exchange: Exchange):
+    market = exchange.market(SYMBOL)
+    book = exchange.order_book(SYMBOL, depth=1000)
+    on_offer = sum(level.quantity for level in book.bids)
+    quantity = market.quantity_down(on_offer + 1)
+    placed = exchange.submit(market_order(OrderSide.SELL, str(quantity)))
+    assert placed.state is OrderState.EXPIRED
+    assert 0 < placed.filled_quantity < quantity
+
+
+@pytest.mark.parametrize(
+    ("quantity", "away"), [("0.000011", "1"), ("0.00001", "0.97"), ("1000", "0.97"), ("0.01", "0.0001")]
+)
+def test_an_order_the_market_does_not_allow_is_rejected_and_leaves_no_trace(
+    exchange: Exchange, quantity: str, away: str
+):
+    order = limit_order(exchange, OrderSide.BUY, away, quantity)
+    with pytest.raises(OrderRejected):
+        exchange.submit(order)
+    assert exchange.find(SYMBOL, order.client_order_id) is None
+
+
+def test_an_order_accepted_and_then_dropped_is_found_by_its_client_order_id(
+    exchange: Exchange, venue_url: str
+):
+    set_fault(venue_url, "accept_then_drop", "POST", "/api/v3/order")
+    order = market_order(OrderSide.BUY)
+    with pytest.raises(OrderFateUnknown):
+        exchange.submit(order)
+    found = exchange.find(SYMBOL, order.client_order_id)
+    assert found.state is OrderState.FILLED
+    assert len(exchange.fills(SYMBOL, exchange_order_id=found.exchange_order_id)) > 0
+
+
+def test_an_order_that_met_a_failing_server_never_arrived(exchange: Exchange, venue_url: str):
+    set_fault(venue_url, "error_before", "POST", "/api/v3/order")
+    order = market_order(OrderSide.BUY)
+    with pytest.raises(OrderFateUnknown):
+        exchange.submit(order)
+    assert exchange.find(SYMBOL, order.client_order_id) is None
+
+
+def test_an_open_client_order_id_used_again_leaves_its_fate_to_the_exchange(exchange: Exchange):
+    order = limit_order(exchange, OrderSide.BUY, "0.97")
+    placed = exchange.submit(order)
+    with pytest.raises(OrderFateUnknown):
+        exchange.submit(order)
+    assert exchange.find(SYMBOL, order.client_order_id).exchange_order_id == placed.exchange_order_id
+    exchange.cancel(SYMBOL, order.client_order_id)
+
+
+@pytest.mark.parametrize("keys", [{**KEYS, "secret": "wrong"}, {**KEYS, "api_key": "wrong"}])
+def test_wrong_keys_are_refused_with_the_remedy(venue_url: str, keys: dict[str, str]):
+    stranger = connect(venue_url, **keys)
+    with pytest.raises(ExchangeRefused, match="ALINA_EXCHANGE_API_KEY"):
+        stranger.balances()
+    with pytest.raises(OrderRejected):
+        stranger.submit(market_order(OrderSide.BUY))
+    stranger.close()
+
+
+def test_a_process_without_keys_reads_the_market_and_cannot_trade(venue_url: str):
+    reader = connect(venue_url, api_key=None, secret=None)
+    assert reader.ticker(SYMBOL).last > 0
+    with pytest.raises(OrderRejected):
+        reader.submit(market_order(OrderSide.BUY))
+    reader.close()
+
+
+def test_an_exchange_that_is_not_there_is_unavailable():
+    nowhere = connect("http://127.0.0.1:9", **KEYS)
+    with pytest.raises(ExchangeUnavailable):
+        nowhere.ticker(SYMBOL)
+    with pytest.raises(OrderFateUnknown, match="not sent"):
+        nowhere.submit(market_order(OrderSide.BUY))
+    nowhere.close()
