@@ -11,12 +11,11 @@ from alina.venue.store import Page
 
 
 def place_order(exchange: LocalExchange, params: Params, now: int) -> Any:
-    result = exchange.place(_request(exchange, params), now)
-    return {} if result is None else wire.placed(*result)
+    return wire.placed(*exchange.place(_request(exchange, params), now))
 
 
 def check_order(exchange: LocalExchange, params: Params, now: int) -> Any:
-    exchange.place(_request(exchange, params), now, test=True)
+    exchange.check(_request(exchange, params), now)
     return {}
 
 

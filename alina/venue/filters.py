@@ -7,8 +7,8 @@ from alina.venue.orders import Kind, OrderRequest, Side
 from alina.venue.refusal import Refusal, filter_failure
 
 MAX_NUM_ORDERS = 200
-MAX_PRICE = Decimal(1_000_000)
-MAX_QUANTITY = Decimal(9_000_000)
+MAX_PRICE = Decimal(1_000_000_000)
+MAX_QUANTITY = Decimal(9_000_000_000)
 MULTIPLIER_UP = Decimal(5)
 MULTIPLIER_DOWN = Decimal("0.2")
 _COARSEST_TICK = Decimal("0.01")

@@ -89,7 +89,7 @@ class VenueDoor:
 
     def _door(self, handler: Answer, weight: int, *, signed: bool) -> Handler:
         async def door(request: web.Request) -> web.StreamResponse:
-            body = await request.text()
+            body = (await request.read()).decode(errors="replace")
             wall = wall_ms()
             used = str(self._weight.use(weight, wall))
             try:
@@ -125,7 +125,7 @@ class VenueDoor:
 
     async def _script_fault(self, request: web.Request) -> web.StreamResponse:
         try:
-            self._faults.add(json.loads(await request.text()))
+            self._faults.add(json.loads(await request.read()))
         except (Refusal, ValueError) as error:
             return _refused(error if isinstance(error, Refusal) else Refusal(-1100, "no JSON"))
         return web.json_response({})

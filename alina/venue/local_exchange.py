@@ -1,15 +1,16 @@
 """The venue itself: markets on a replay, one engine, and books on disk.
 
-Every change is committed before it is returned. Resting orders are matched along the whole path of the
-price since the last look, so that no speed skips a price. Market time is leased: the books always carry
-a time that nobody was told to be past, and a venue killed at any moment resumes there. So the market's
-time never runs backwards, and an order is never older than what was seen before it.
+Every change is committed before it is returned; where that fails, the venue stops answering for good.
+Resting orders are matched along the whole path of the price since the last look, so that no speed skips
+a price. Market time is leased: the books always carry a time that nobody was told to be past, and a
+venue killed at any moment resumes there. So the market's time never runs backwards.
 """
 
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -55,11 +56,7 @@ class ListedMarket:
 
 
 class LocalExchange:
-    """One account on the listed markets. Not thread-safe: one event loop calls it.
-
-    Times are market ms. Once the disk refuses a change every further call raises SystemStateError,
-    for memory is then ahead of the books: start the venue again.
-    """
+    """One account on the listed markets. Times are market ms. Not thread-safe: one event loop calls it."""
 
     def __init__(self, spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         series = {listing.symbol: load_series(listing.path, warmup=spec.warmup) for listing in spec.listings}
@@ -75,8 +72,7 @@ class LocalExchange:
         clock = self.store.clock()
         if clock is None:
             clock = ClockRow(begin, begin)
-            held = [Balance(asset=asset, free=one, locked=Decimal(0)) for asset, one in spec.balances.items()]
-            self.store.begin(clock, held)
+            self.store.begin(clock, self._first_balances(spec))
         self._clock = _fitting(clock, begin, end, spec)
         order_id, trade_id = self.store.next_ids()
         self.engine = Engine(
@@ -87,18 +83,16 @@ class LocalExchange:
             next_trade_id=trade_id,
         )
         self.time = MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
-        self._failure: sqlite3.Error | None = None
+        self._failure: BaseException | None = None
 
     def advance(self) -> int:
         """Match resting orders up to now, commit what changed, return the market's time."""
         if self._failure is not None:
-            raise SystemStateError(
-                f"the venue's disk refused a change ({self._failure}): free it, then start again"
-            )
+            raise SystemStateError(f"the venue's books are out of step ({self._failure!r}): start it again")
         now = self.time.now()
-        for moment, order in sorted(self._reached(now), key=lambda one: (one[0], one[1].order_id)):
-            self.engine.fill_resting(order.order_id, self.markets[order.symbol].rules, moment)
-        self._commit(now)
+        with self._books(now):
+            for moment, order in sorted(self._reached(now), key=lambda one: (one[0], one[1].order_id)):
+                self.engine.fill_resting(order.order_id, self.markets[order.symbol].rules, moment)
         return now
 
     def market(self, symbol: str) -> ListedMarket:
@@ -112,26 +106,21 @@ class LocalExchange:
         """The data is over: time stands still and the markets are closed."""
         return now >= self.time.end_ms
 
-    def place(
-        self, request: OrderRequest, now: int, *, test: bool = False
-    ) -> tuple[VenueOrder, tuple[VenueFill, ...]] | None:
-        """Take an order, committed; None for a test order, which is only checked. Raises Refusal."""
-        market = self.market(request.symbol)
-        if self.has_ended(now):
-            raise order_refused("Market is closed.")
-        price, book = market.replay.price(now), market.book(now)
-        if test:
-            self.engine.check(request, market.rules, book, price)
-            return None
-        placed = self.engine.place(request, market.rules, book, price, now)
-        self._commit(now)
-        return placed
+    def check(self, request: OrderRequest, now: int) -> None:
+        """Raise the Refusal that `place` would raise; change nothing."""
+        market = self._trading_market(request.symbol, now)
+        self.engine.check(request, market.rules, market.book(now), market.replay.price(now))
+
+    def place(self, request: OrderRequest, now: int) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
+        """Take an order and what it reaches of the book, committed. Raises Refusal."""
+        market = self._trading_market(request.symbol, now)
+        with self._books(now):
+            return self.engine.place(request, market.rules, market.book(now), market.replay.price(now), now)
 
     def cancel(self, orders: list[VenueOrder], now: int) -> list[VenueOrder]:
         """Cancel open orders together, committed."""
-        canceled = [self.engine.cancel(one.order_id, self.markets[one.symbol].rules, now) for one in orders]
-        self._commit(now)
-        return canceled
+        with self._books(now):
+            return [self.engine.cancel(one.order_id, self.markets[one.symbol].rules, now) for one in orders]
 
     def close(self) -> None:
         """Write down the exact time and release the books."""
@@ -139,6 +128,12 @@ class LocalExchange:
             now = self.advance()
             self.store.save(ClockRow(now, now))
         self.store.close()
+
+    def _trading_market(self, symbol: str, now: int) -> ListedMarket:
+        market = self.market(symbol)
+        if self.has_ended(now):
+            raise order_refused("Market is closed.")
+        return market
 
     def _reached(self, now: int) -> list[tuple[int, VenueOrder]]:
         since = self._clock.matched_ms
@@ -148,6 +143,23 @@ class LocalExchange:
         )
         return [(moment, order) for moment, order in moments if moment is not None]
 
+    @contextmanager
+    def _books(self, now: int) -> Iterator[None]:
+        """Commit what the block changed. A failure in it leaves memory ahead of the disk: the end."""
+        try:
+            yield
+            self._commit(now)
+        except Refusal:
+            raise  # raised before anything changed
+        except sqlite3.Error as error:
+            self._failure = error
+            raise SystemStateError(
+                f"the venue's disk refused a change ({error}): free it, then start"
+            ) from error
+        except BaseException as error:
+            self._failure = error
+            raise
+
     def _commit(self, now: int) -> None:
         """Write what changed; renew the lease where it ran out."""
         changes = self.engine.take_changes()
@@ -156,12 +168,17 @@ class LocalExchange:
             lease = min(now + self.time.passing_in(_LEASE_MS), self.time.end_ms)
         clock = ClockRow(now, lease)
         if changes is not None or lease != self._clock.lease_ms:
-            try:
-                self.store.save(clock, changes)
-            except sqlite3.Error as error:
-                self._failure = error
-                raise SystemStateError(f"the venue's disk refused a change: {error}") from error
+            self.store.save(clock, changes)
         self._clock = clock
+
+    def _first_balances(self, spec: VenueSpec) -> list[Balance]:
+        assets = {
+            asset for market in self.markets.values() for asset in (market.rules.base, market.rules.quote)
+        }
+        return [
+            Balance(asset=asset, free=spec.balances.get(asset, Decimal(0)), locked=Decimal(0))
+            for asset in sorted(assets | set(spec.balances))
+        ]
 
     def _listed(self, orders: list[VenueOrder], spec: VenueSpec) -> list[VenueOrder]:
         foreign = sorted({order.symbol for order in orders} - set(self.markets))

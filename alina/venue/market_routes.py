@@ -44,15 +44,13 @@ def klines(exchange: LocalExchange, params: Params, now: int) -> Any:
         raise Refusal(-1120, "Invalid interval.")
     limit = params.limit(default=500, most=1000)
     start, end = params.optional_integer("startTime"), params.optional_integer("endTime")
+    last = ((now if end is None else end) // interval + 1) * interval - 1
     if start is None:
-        newest = now if end is None else min(end, now)
-        start_grid = (newest // interval - limit + 1) * interval
-        bars = _merged(market.replay.bars(start_grid, now), interval)
-        return [wire.kline(bar, interval) for bar in bars if bar.open_ms <= newest][-limit:]
+        bars = market.replay.newest_bars(limit * interval // market.replay.interval_ms, last, now)
+        return [wire.kline(bar, interval) for bar in _merged(bars, interval)[-limit:]]
     first = -(-start // interval) * interval
-    last = now if end is None else end
-    bars = _merged(market.replay.bars(first, now), interval)
-    return [wire.kline(bar, interval) for bar in bars if bar.open_ms <= last][:limit]
+    bars = market.replay.bars(first, last, now)
+    return [wire.kline(bar, interval) for bar in _merged(bars, interval)[:limit]]
 
 
 def _merged(bars: Iterable[Bar], interval: int) -> list[Bar]:
@@ -108,7 +106,7 @@ def _best(market: ListedMarket, now: int) -> dict[str, str]:
 
 def _day(exchange: LocalExchange, market: ListedMarket, now: int) -> dict[str, Any]:
     last = market.replay.price(now)
-    bars = market.replay.bars(now - _DAY_MS, now) or [Bar(now, last, last, last, last, Decimal(0))]
+    bars = market.replay.bars(now - _DAY_MS, now, now) or [Bar(now, last, last, last, last, Decimal(0))]
     trades = exchange.store.fills(market.rules.symbol, Page(limit=1))
     opened = bars[0].open
     volume = sum((bar.volume for bar in bars), Decimal(0))

@@ -5,7 +5,7 @@ low, high, close where it rises; a third of the interval each. In a gap and afte
 the last close. All times are market time in ms.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
@@ -65,17 +65,18 @@ class Replay:
         """The first moment in (since, until] at which the price is not below `price`."""
         return self._first(price, since, until, sign=-1)
 
-    def bars(self, start: int, now: int) -> list[Bar]:
-        """The candles that open in [start, now], oldest first; the last one only as far as it has come."""
-        first = bisect_right(self._opens, start - 1)
-        known = list(self._bars[first : self._index(now) + 1])
+    def bars(self, first: int, last: int, now: int) -> list[Bar]:
+        """The candles that open in [first, last], oldest first; a forming one only as far as it has come."""
+        start = bisect_left(self._opens, first)
+        known = list(self._bars[start : bisect_right(self._opens, min(last, now))])
         if known and now < known[-1].open_ms + self.interval_ms:
             known[-1] = self._forming(known[-1], now)
         return known
 
-    def recent_bars(self, count: int, now: int) -> list[Bar]:
-        """The newest `count` candles, as `bars` gives them."""
-        return self.bars(self._opens[max(self._index(now) + 1 - count, 0)], now)
+    def newest_bars(self, count: int, last: int, now: int) -> list[Bar]:
+        """The newest `count` candles that open until `last`, as `bars` gives them."""
+        after = bisect_right(self._opens, min(last, now))
+        return self.bars(self._opens[max(after - count, 0)], last, now)
 
     def _forming(self, bar: Bar, now: int) -> Bar:
         last = self.price(now)

@@ -40,8 +40,9 @@ async def _serve(exchange: LocalExchange, spec: VenueSpec) -> None:
     runner = web.AppRunner(VenueDoor(exchange, spec).app(), access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
+        stop = _stop_event()
         await _listen(runner, spec)
-        await _until_stopped(exchange)
+        await _until_stopped(exchange, stop)
     finally:
         await runner.cleanup()
         (spec.folder / URL_FILE).unlink(missing_ok=True)
@@ -63,11 +64,15 @@ async def _listen(runner: web.AppRunner, spec: VenueSpec) -> None:
     sys.stdout.flush()
 
 
-async def _until_stopped(exchange: LocalExchange) -> None:
-    """Match and checkpoint once a second, asked or not."""
+def _stop_event() -> asyncio.Event:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until_stopped(exchange: LocalExchange, stop: asyncio.Event) -> None:
+    """Match and checkpoint once a second, asked or not."""
     while not stop.is_set():
         exchange.advance()
         try:
