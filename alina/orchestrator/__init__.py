@@ -1,0 +1,1 @@
+"""What happens in which order: the main path, learning, repair, and the processes that do it."""
