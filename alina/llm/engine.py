@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from alina.errors import ModelError, ModelUnavailable
 from alina.llm.sampling import Sampler
 
 #: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
-_BATCH = 128
+_BATCH = 64
 _ERROR_LEVEL = 3
 _complaints: deque[str] = deque(maxlen=1)
 
@@ -55,6 +56,7 @@ class Engine:
             ) from error
         self._template = _chat_template(self._llama, path)
         self._control = _control_tokens(self._llama)
+        self._evaluated: list[int] = []
 
     def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
         """The conversation in the model's own chat template, ready for its answer."""
@@ -74,23 +76,37 @@ class Engine:
         seed: int,
         interrupt: Callable[[], None],
     ) -> Generator[int]:
-        """Tokens of an answer until the model ends it, from an empty context.
+        """Tokens of an answer until the model ends it.
 
         `interrupt` is called before each evaluation and stops generation by raising.
         """
-        llama = self._llama
-        llama.reset()  # type: ignore[no-untyped-call]
-        pending = prompt
-        with Sampler(llama, grammar, temperature, seed) as sampler:
-            while True:
-                for start in range(0, len(pending), _BATCH):
-                    interrupt()
-                    self._evaluate(pending[start : start + _BATCH])
-                token = sampler.next_token()
-                if sampler.ends_answer(token):
-                    return
+        with Sampler(self._llama, grammar, temperature, seed) as sampler:
+            for start in range(self._rewind(prompt), len(prompt), _BATCH):
+                interrupt()
+                self._evaluate(prompt[start : start + _BATCH])
+            self._evaluated = prompt
+            while not sampler.ends_answer(token := sampler.next_token()):
                 yield token
-                pending = [token]
+                interrupt()
+                self._evaluate([token])
+
+    def _rewind(self, prompt: list[int]) -> int:
+        """Empty the context but for the whole batches that the last prompt began with as well.
+
+        Batches begin at fixed places, so a kept batch holds exactly what evaluating it again
+        would give: whether it is kept changes the speed and never the text.
+        """
+        pairs = zip(prompt, self._evaluated, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        # The last token is always evaluated again: the first draw needs its logits.
+        kept = min(common, len(prompt) - 1) // _BATCH * _BATCH
+        self._evaluated = []
+        memory = llama_cpp.llama_get_memory(self._llama.ctx)
+        if not llama_cpp.llama_memory_seq_rm(memory, 0, kept, -1):
+            llama_cpp.llama_memory_clear(memory, True)
+            kept = 0
+        self._llama.n_tokens = kept
+        return kept
 
     def text(self, tokens: list[int]) -> str:
         return self._llama.detokenize(tokens).decode(errors="replace")

@@ -1,8 +1,9 @@
 """A GGUF model in this process.
 
 The same request gives the same text, bit for bit, whatever was asked before and in whichever
-process: every call begins with an empty context, evaluates the prompt in the same batches and
-draws from a sampler seeded by the request alone. No prompt prefix is ever reused.
+process: the prompt is always evaluated in the same batches, and the draws are seeded by the
+request alone. Put what stays the same first: whole batches that two prompts in a row begin
+with are evaluated once.
 """
 
 import json
