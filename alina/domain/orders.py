@@ -40,8 +40,8 @@ _FINAL = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED,
 
 
 def client_order_id_for(decision_id: UUID) -> str:
-    """The one client order id of a decision: 35 characters, the most an exchange takes is 36."""
-    return f"al-{decision_id.hex}"
+    """The one client order id of a decision: 32 letters and digits, which every large exchange takes."""
+    return f"al{decision_id.hex[:30]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

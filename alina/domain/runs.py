@@ -119,3 +119,42 @@ class Run(Record):
     #: ids of the memory facts in the prompt
     fact_ids: tuple[UUID, ...] = ()
     calls: tuple[ModelCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult(Record):
+    """How a run ended, as a task returns it."""
+
+    run_id: UUID
+    agent: str
+    symbol: str
+    as_of: datetime
+    state: RunState
+    #: one line: what was decided and why
+    summary: str
+    proposal_id: UUID | None
+
+    def to_json(self) -> dict[str, str | None]:
+        """Plain text values, for a message."""
+        return {
+            "run_id": str(self.run_id),
+            "agent": self.agent,
+            "symbol": self.symbol,
+            "as_of": self.as_of.isoformat(),
+            "state": self.state.value,
+            "summary": self.summary,
+            "proposal_id": str(self.proposal_id) if self.proposal_id else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RunResult":
+        """The inverse of `to_json`."""
+        return cls(
+            run_id=UUID(data["run_id"]),
+            agent=data["agent"],
+            symbol=data["symbol"],
+            as_of=datetime.fromisoformat(data["as_of"]),
+            state=RunState(data["state"]),
+            summary=data["summary"],
+            proposal_id=UUID(data["proposal_id"]) if data["proposal_id"] else None,
+        )

@@ -1,0 +1,204 @@
+"""Picks implementations from Settings. The one place that shows what runs."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ccxt
+from pydantic import SecretStr
+
+from alina.agents.base import Agent, load_agent
+from alina.agents.trading import TradingAgent
+from alina.config import Settings
+from alina.db.engine import make_engine, session_factory, transaction
+from alina.domain.ports import Clock, Exchange, Model
+from alina.domain.runs import ModelIdentity
+from alina.embedded.folder import DataFolder
+from alina.embedded.postgres import EmbeddedPostgres
+from alina.embedded.redis import EmbeddedRedis
+from alina.errors import ConfigError, SystemStateError
+from alina.exchange.candle_store import CandleStore
+from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.ledger import Ledger
+from alina.llm.registry import open_model
+from alina.memory.embedding import WordLlamaEmbedder
+from alina.memory.store import PostgresMemory
+from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.orchestrator.stack import VENUE
+from alina.tools.registry import load_tools
+from alina.venue.ccxt_options import venue_options
+from alina.venue.clock import ReplayClock
+
+AGENTS: Mapping[str, Callable[[Settings], Agent]] = {TradingAgent.name: TradingAgent}
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Where the servers are. The URLs carry passwords: never log them."""
+
+    database_url: str
+    redis_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What signs requests to the exchange. Only the execution process asks for them."""
+
+    api_key: str | None
+    secret: str | None
+
+
+NO_KEYS = Keys(None, None)
+
+
+class WallClock:
+    """The time of a market that is not replayed."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def connections(settings: Settings) -> Connections:
+    """ALINA_DATABASE_URL and ALINA_REDIS_URL, or the embedded servers of the data folder."""
+    folder = DataFolder(settings.data_folder)
+    database, redis = settings.database_url, settings.redis_url
+    return Connections(
+        database_url=database.get_secret_value() if database else EmbeddedPostgres(folder).url,
+        redis_url=redis.get_secret_value() if redis else EmbeddedRedis(folder).url,
+    )
+
+
+def venue_url(settings: Settings) -> str:
+    """Where the local venue listens. Raises SystemStateError while it does not run."""
+    try:
+        return (settings.data_folder / VENUE / "venue.url").read_text().strip()
+    except OSError:
+        raise SystemStateError("the local venue does not run: start the system with `alina up`") from None
+
+
+def venue_keys(settings: Settings) -> Keys:
+    """The paper account's keys, made with the data folder."""
+    folder = DataFolder(settings.data_folder)
+    return Keys(folder.secret("venue_api_key"), folder.secret("venue_secret"))
+
+
+def exchange_keys(settings: Settings) -> Keys:
+    """The keys from the environment or the named files. Raises ConfigError when there are none."""
+    exchange = settings.market.exchange
+    api_key = _secret(settings.exchange_api_key, settings, exchange.api_key_file)
+    secret = _secret(settings.exchange_secret, settings, exchange.secret_file)
+    if not (api_key and secret):
+        raise ConfigError(
+            "no exchange keys: set ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET, "
+            "or market.exchange.api_key_file and secret_file"
+        )
+    return Keys(api_key, secret)
+
+
+def _secret(value: object, settings: Settings, file: Path | None) -> str | None:
+    if value is not None:
+        return str(value.get_secret_value())
+    if file is None:
+        return None
+    try:
+        return settings.path(file).read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"{settings.path(file)} cannot be read: {error.strerror}") from None
+
+
+def make_exchange(settings: Settings, keys: Keys) -> Exchange:
+    """The one adapter; in paper mode it is pointed at the venue by options alone."""
+    section = settings.market.exchange
+    options = section.options
+    if section.mode == "paper":
+        options = ccxt.Exchange.deep_extend(_paper_options(settings), options)
+    return CcxtExchange(
+        section.id, api_key=keys.api_key, secret=keys.secret, options=options, timeout=section.timeout
+    )
+
+
+def _paper_options(settings: Settings) -> dict[str, Any]:
+    """ccxt's options for the venue: where it is, what it charges, and no waiting between requests."""
+    venue = settings.market.venue
+    fees = {"maker": str(venue.maker_fee), "taker": str(venue.taker_fee)}
+    return {**venue_options(venue_url(settings)), "enableRateLimit": False, "fees": {"trading": fees}}
+
+
+def make_clock(settings: Settings) -> Clock:
+    """Market time: the venue's in paper mode, else the wall's."""
+    return ReplayClock(venue_url(settings)) if settings.market.exchange.mode == "paper" else WallClock()
+
+
+def threads_a_child(settings: Settings) -> int:
+    """Never more threads than cores in all: at four children of two threads a core starves the others."""
+    return settings.models.threads or max(1, (os.cpu_count() or 1) // settings.execution.concurrency)
+
+
+def model_source(settings: Settings) -> str:
+    """`models.default` with a relative path made absolute."""
+    source = settings.models.default
+    scheme, separator, file = source.partition(":")
+    if not separator:
+        return str(settings.path(Path(source)))
+    return source if scheme == "package" else f"{scheme}:{settings.path(Path(file))}"
+
+
+def make_model(settings: Settings, like: ModelIdentity | None = None) -> Model:
+    """The configured model; `like` a stored identity for a replay in the same layout."""
+    return open_model(
+        model_source(settings),
+        context_length=like.context_length if like else settings.models.context_length,
+        threads=like.threads if like else threads_a_child(settings),
+    )
+
+
+def make_unit_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+    """Units of work on one engine: the engine connects on first use, after any fork."""
+    factory = session_factory(make_engine(database_url))
+    embedder = WordLlamaEmbedder()
+
+    @contextmanager
+    def unit_of_work() -> Iterator[UnitOfWork]:
+        with transaction(factory) as session:
+            yield UnitOfWork(Ledger(session), CandleStore(session), PostgresMemory(session, embedder))
+
+    return unit_of_work
+
+
+def make_runtime(
+    settings: Settings,
+    *,
+    database_url: str,
+    send: Callable[..., None],
+    keys: Keys = NO_KEYS,
+    exchange: Exchange | None = None,
+    clock: Clock | None = None,
+    model: Callable[[], Model] | None = None,
+) -> Runtime:
+    """Everything a process works with. Every argument replaces what the settings would pick."""
+    return Runtime(
+        settings=settings,
+        clock=clock or make_clock(settings),
+        exchange=exchange or make_exchange(settings, keys),
+        unit_of_work=make_unit_of_work(database_url),
+        model=model or functools.cache(lambda: make_model(settings)),
+        agents={name: load_agent(name, settings, AGENTS) for name in settings.trading.agents},
+        tools=load_tools(settings.tools),
+        send=send,
+    )
+
+
+def prepare_ledger(runtime: Runtime) -> None:
+    """The rows that everything refers to: the account, the agents and their first prompts. Idempotent."""
+    with runtime.unit_of_work() as uow:
+        uow.ledger.ensure_account(runtime.account)
+        for agent in runtime.agents.values():
+            uow.ledger.ensure_revision(
+                agent.name, system=agent.system_prompt, template=agent.user_template, author="person"
+            )
+            uow.ledger.ensure_agent(agent.name, kind=type(agent).__name__, prompt=agent.name)

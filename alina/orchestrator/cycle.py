@@ -1,0 +1,178 @@
+"""The main path, up to the proposal: snapshot, gate, recall, model, wish, and one committed row.
+
+A cycle has a key; the same key gives the same run, however often its task is delivered. Whoever ends the
+run first wins; a second worker on the same run finds it ended and returns what is stored.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import structlog
+
+from alina.agents.base import Agent, Hold, Situation, Wish
+from alina.domain.decisions import Proposal
+from alina.domain.market import MarketView, candle_number
+from alina.domain.orders import OrderSide, OrderType
+from alina.domain.runs import Run, RunState
+from alina.errors import ConfigError, ModelError, TransientError
+from alina.llm import prompts, structured
+from alina.orchestrator.runtime import Runtime, UnitOfWork
+
+log = structlog.get_logger(__name__)
+
+
+def run_id_for(key: str) -> UUID:
+    """The id of the run with this key: deterministic, so that a repeated task finds its row."""
+    return uuid5(NAMESPACE_URL, f"alina:run:{key}")
+
+
+def candle_key(agent: str, symbol: str, timeframe: str, candle_close: datetime) -> str:
+    """The key of the one scheduled run of an agent at a candle."""
+    return f"{agent}:{symbol}:{timeframe}:{candle_close:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def start(runtime: Runtime, uow: UnitOfWork, *, agent: str, symbol: str, as_of: datetime, key: str) -> Run:
+    """The run of this key: inserted as STARTED, or as it is stored already."""
+    return uow.ledger.start_run(
+        Run(
+            id=run_id_for(key),
+            key=key,
+            agent=agent,
+            symbol=symbol,
+            timeframe=runtime.settings.market.timeframe,
+            as_of=as_of,
+            state=RunState.STARTED,
+            summary="",
+        )
+    )
+
+
+def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key: str) -> Run:
+    """One cycle of an agent over a symbol, cut at `as_of`. Safe to repeat.
+
+    Raises ExchangeUnavailable, DatabaseUnavailable or ModelBusy (all transient), ConfigError for an
+    unknown agent, ModelUnavailable for a model that cannot load.
+    """
+    agent = runtime.agents.get(agent_name)
+    if agent is None:
+        raise ConfigError(f"agent {agent_name!r} is not configured: add it to trading.agents in config.yaml")
+    with runtime.unit_of_work() as uow:
+        stored = start(runtime, uow, agent=agent_name, symbol=symbol, as_of=as_of, key=key)
+    if stored.state is not RunState.STARTED:
+        return stored
+    situation, fact_ids = _situation(runtime, stored)
+    reason = agent.gate(situation)
+    if reason is None:
+        return _finish(
+            runtime, replace(stored, state=RunState.GATED, summary="the gate saw no reason to ask")
+        )
+    return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids))
+
+
+def _situation(runtime: Runtime, run: Run) -> tuple[Situation, tuple[UUID, ...]]:
+    """Everything the agent may know, from the stores and the exchange's public data."""
+    settings = runtime.settings
+    market, ticker = runtime.exchange.market(run.symbol), runtime.exchange.ticker(run.symbol)
+    with runtime.unit_of_work() as uow:
+        candles = uow.candles.history(
+            run.symbol, run.timeframe, until=run.as_of, limit=settings.market.history
+        )
+        view = MarketView(symbol=run.symbol, timeframe=run.timeframe, as_of=run.as_of, candles=tuple(candles))
+        figures: dict[str, str] = {}
+        for tool in runtime.tools:
+            figures.update(tool.figures(view))
+        query = f"{run.symbol} " + " ".join(f"{label} {value}" for label, value in figures.items())
+        facts = uow.memory.recall(run.symbol, query, as_of=run.as_of, limit=settings.memory.recall_limit)
+        quote = uow.ledger.balances(runtime.account).get(market.quote)
+        reserved = uow.ledger.reserved(runtime.account, market.quote)
+        position = uow.ledger.open_position(runtime.account, run.symbol)
+    situation = Situation(
+        view=view,
+        market=market,
+        ticker=ticker,
+        position=position,
+        free_quote=max((quote.free if quote else Decimal(0)) - reserved, Decimal(0)),
+        figures=figures,
+        facts=tuple(fact.text for fact in facts),
+    )
+    return situation, tuple(fact.id for fact in facts)
+
+
+def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
+    """Ask the model and end the run with a proposal, a hold or a recorded failure."""
+    with runtime.unit_of_work() as uow:
+        revision = uow.ledger.active_revision(agent.name)
+    context = agent.context(situation)
+    run = replace(run, prompt_revision_id=revision.id, context=context)
+    models = runtime.settings.models
+    try:
+        answered = structured.ask(
+            runtime.model(),
+            prompts.render(revision, context),
+            agent.answer_type(situation),
+            max_tokens=models.max_tokens,
+            temperature=models.temperature,
+            seed=candle_number(run.as_of, run.timeframe),
+            deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+        )
+    except TransientError:
+        raise
+    except ModelError as error:
+        return _finish(runtime, replace(run, state=RunState.FAILED, summary=str(error)))
+    run = replace(run, calls=answered.calls)
+    if answered.answer is None:
+        return _finish(runtime, replace(run, state=RunState.FAILED, summary=answered.error or "no answer"))
+    wish = agent.wish(situation, answered.answer)
+    if isinstance(wish, Hold):
+        return _finish(runtime, replace(run, state=RunState.HELD, summary=wish.reason))
+    summary = f"{wish.side.value} {wish.quantity:f}, confidence {wish.confidence}: {wish.rationale}"
+    proposal = _proposal(runtime, run, situation, wish)
+    return _finish(runtime, replace(run, state=RunState.PROPOSED, summary=summary), proposal)
+
+
+def _proposal(runtime: Runtime, run: Run, situation: Situation, wish: Wish) -> Proposal:
+    """The wish with its bookkeeping: who, from which run, until when."""
+    trading = runtime.settings.trading
+    now = runtime.clock.now()
+    is_entry = wish.side is OrderSide.BUY
+    return Proposal(
+        id=uuid5(run.id, "proposal"),
+        run_id=run.id,
+        account=runtime.account,
+        agent=run.agent,
+        symbol=run.symbol,
+        side=wish.side,
+        order_type=OrderType.MARKET,
+        quantity=wish.quantity,
+        limit_price=None,
+        reference_price=wish.reference_price,
+        reduce_only=not is_entry,
+        close_reason=wish.close_reason,
+        stop_price=wish.stop_price,
+        take_profit_price=wish.take_profit_price,
+        close_after=now + trading.max_holding if is_entry and trading.max_holding else None,
+        confidence=wish.confidence,
+        rationale=wish.rationale,
+        as_of=run.as_of,
+        expires_at=run.as_of + trading.proposal_ttl,
+    )
+
+
+def _finish(runtime: Runtime, run: Run, proposal: Proposal | None = None) -> Run:
+    """Commit the run's end and its proposal together; only then enqueue the execution.
+
+    If the process dies before the message leaves, the sweeper finds the undecided proposal.
+    """
+    with runtime.unit_of_work() as uow:
+        stored = uow.ledger.lock_run(run.id)
+        if stored.state is not RunState.STARTED:  # another delivery of the same task was faster
+            return stored
+        uow.ledger.finish_run(run)
+        if proposal is not None:
+            uow.ledger.save_proposal(proposal)
+    if proposal is not None:
+        runtime.send("trading.execute_proposal", str(proposal.id))
+    log.info("run ended", run=str(run.id), symbol=run.symbol, state=run.state.value, summary=run.summary)
+    return run

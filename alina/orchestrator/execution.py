@@ -1,0 +1,232 @@
+"""From a proposal to a settled order. The only code that sends orders.
+
+What if the process dies here?
+  before the decision commits: nothing happened; the sweeper sends the proposal again.
+  after the decision, before the claim: the sweeper finds an approved decision without an order.
+  after the claim, before or during the request, or before its answer is stored: the order stays
+  SUBMITTING; nobody sends it again, `settle` asks the exchange what became of it.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from alina.domain.decisions import Approved, Decision, Proposal
+from alina.domain.market import Balances, Market, Ticker
+from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
+from alina.domain.portfolio import TradingState
+from alina.errors import ExchangeError, ExchangeRefused, OrderFateUnknown, OrderRejected
+from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.risk import kernel
+from alina.risk.limits import Limits, Snapshot
+
+log = structlog.get_logger(__name__)
+
+
+def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
+    """Decide a proposal and carry it out. Safe to repeat: one decision, one order, one submission.
+
+    Raises DatabaseUnavailable (transient: repeat), LedgerError for an unknown proposal.
+    """
+    decision = _decide(runtime, proposal_id)
+    if decision.content_hash is None:
+        return decision
+    with runtime.unit_of_work() as uow:
+        proposal = uow.ledger.proposal(proposal_id)
+        order = _order(proposal, decision)
+        is_ours_to_send = uow.ledger.claim_order(decision, order)
+    if is_ours_to_send:
+        _submit(runtime, order)
+    settle(runtime, order.client_order_id)
+    return decision
+
+
+def _decide(runtime: Runtime, proposal_id: UUID) -> Decision:
+    """The stored decision, or a new one: review and reservation in one transaction, the account locked."""
+    with runtime.unit_of_work() as uow:
+        proposal = uow.ledger.proposal(proposal_id)
+        account = uow.ledger.lock_account(proposal.account)
+        stored = uow.ledger.decision_of(proposal_id)
+        if stored is not None:
+            return stored
+        snapshot = _snapshot(runtime, uow, proposal, account.trading_state)
+        verdict = kernel.review(proposal, snapshot, limits(runtime))
+        decision = uow.ledger.save_decision(
+            proposal, verdict, snapshot=_figures(snapshot), decided_at=snapshot.now
+        )
+    log.info(
+        "decided",
+        proposal=str(proposal_id),
+        symbol=proposal.symbol,
+        side=proposal.side.value,
+        verdict="approved" if isinstance(verdict, Approved) else decision.verdict,
+        reason=decision.reason,
+        message=decision.message,
+    )
+    return decision
+
+
+def limits(runtime: Runtime) -> Limits:
+    """The kernel's limits from the settings."""
+    risk = runtime.settings.risk
+    return Limits(
+        max_trade_amount=risk.max_trade_amount,
+        max_price_age=risk.max_price_age,
+        cooldown=risk.cooldown,
+        fee_reserve=risk.fee_reserve,
+        slippage_reserve=risk.slippage_reserve,
+    )
+
+
+def _snapshot(runtime: Runtime, uow: UnitOfWork, proposal: Proposal, state: TradingState) -> Snapshot:
+    """Everything fresh, taken under the account's lock. What the exchange does not tell stays None."""
+    market, ticker, balances = _ask_exchange(runtime, proposal.symbol)
+    now = runtime.clock.now()
+    if balances is not None:
+        uow.ledger.record_balances(proposal.account, balances, at=now)
+    base, quote = proposal.symbol.split("/")
+    return Snapshot(
+        now=now,
+        trading_state=state,
+        market=market,
+        ticker=ticker,
+        balances=balances,
+        reserved_base=uow.ledger.reserved(proposal.account, base),
+        reserved_quote=uow.ledger.reserved(proposal.account, quote),
+        position=uow.ledger.open_position(proposal.account, proposal.symbol),
+        last_entry_at=uow.ledger.last_entry_at(proposal.account, proposal.symbol),
+    )
+
+
+def _ask_exchange(runtime: Runtime, symbol: str) -> tuple[Market | None, Ticker | None, Balances | None]:
+    """Market, price and balances; a refusal is an unknown, an unreachable exchange is worth a repeat."""
+    try:
+        return (
+            runtime.exchange.market(symbol),
+            runtime.exchange.ticker(symbol),
+            runtime.exchange.balances(),
+        )
+    except ExchangeRefused as error:
+        log.warning("the exchange refused a question", symbol=symbol, error=str(error))
+        return None, None, None
+
+
+def _figures(snapshot: Snapshot) -> dict[str, str | None]:
+    """What the kernel saw, for the decision's row."""
+    ticker, position = snapshot.ticker, snapshot.position
+    return {
+        "now": snapshot.now.isoformat(),
+        "trading_state": snapshot.trading_state,
+        "bid": f"{ticker.bid:f}" if ticker else None,
+        "ask": f"{ticker.ask:f}" if ticker else None,
+        "price_as_of": ticker.as_of.isoformat() if ticker else None,
+        "reserved_base": f"{snapshot.reserved_base:f}",
+        "reserved_quote": f"{snapshot.reserved_quote:f}",
+        "position": f"{position.quantity:f}" if position else None,
+        "last_entry_at": snapshot.last_entry_at.isoformat() if snapshot.last_entry_at else None,
+    }
+
+
+def _order(proposal: Proposal, decision: Decision) -> Order:
+    return Order(
+        client_order_id=client_order_id_for(decision.id),
+        account=proposal.account,
+        symbol=proposal.symbol,
+        side=proposal.side,
+        order_type=proposal.order_type,
+        quantity=proposal.quantity,
+        limit_price=proposal.limit_price,
+    )
+
+
+def _submit(runtime: Runtime, order: Order) -> None:
+    """Send the claimed order once. Whatever is not the exchange's clear word leaves it SUBMITTING."""
+    try:
+        placed = runtime.exchange.submit(order)
+    except OrderRejected as error:
+        log.warning("order rejected", order=order.client_order_id, error=str(error))
+        with runtime.unit_of_work() as uow:
+            uow.ledger.record_rejected(order.client_order_id, message=str(error))
+        return
+    except OrderFateUnknown as error:
+        log.warning("order fate unknown, asking the exchange", order=order.client_order_id, error=str(error))
+        return
+    _record(runtime, placed)
+
+
+def _record(runtime: Runtime, placed: PlacedOrder) -> None:
+    """Store what the exchange says of an order at once: the acknowledgement does not wait for its fills."""
+    with runtime.unit_of_work() as uow:
+        uow.ledger.record_placed(placed)
+
+
+def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
+    """Bring one order up to the exchange's word: its state, its fills, its position.
+
+    An order that the exchange does not know `execution.settle_after` after its submission was never
+    there: it is rejected, never sent again. Raises ExchangeUnavailable (transient).
+    """
+    with runtime.unit_of_work() as uow:
+        known = uow.ledger.order(client_order_id)
+    if known.settled:
+        return known
+    symbol = known.order.symbol
+    if known.state is OrderState.SUBMITTING or not known.state.is_final:
+        placed = runtime.exchange.find(symbol, client_order_id)
+        if placed is None:
+            return _absent(runtime, known)
+        _record(runtime, placed)
+    with runtime.unit_of_work() as uow:
+        known = uow.ledger.order(client_order_id)
+    if known.exchange_order_id is not None:
+        market = runtime.exchange.market(symbol)
+        fills = runtime.exchange.fills(symbol, exchange_order_id=known.exchange_order_id)
+        with runtime.unit_of_work() as uow:
+            uow.ledger.lock_account(known.order.account)
+            uow.ledger.record_fills(client_order_id, fills, market=market)
+            known = uow.ledger.order(client_order_id)
+    if known.settled:
+        _after_settlement(runtime, known)
+    return known
+
+
+def _absent(runtime: Runtime, known: LedgerOrder) -> LedgerOrder:
+    """The exchange knows no such order: too early to say, or it never arrived."""
+    with runtime.unit_of_work() as uow:
+        if not uow.ledger.submitted_before(
+            known.order.client_order_id, runtime.settings.execution.settle_after
+        ):
+            return known
+        uow.ledger.record_rejected(
+            known.order.client_order_id, message="the exchange knows no order of this id: it never arrived"
+        )
+        return uow.ledger.order(known.order.client_order_id)
+
+
+def _after_settlement(runtime: Runtime, known: LedgerOrder) -> None:
+    """Fresh balances for the agents, and the evaluation of what this order closed."""
+    try:
+        balances = runtime.exchange.balances()
+    except ExchangeError as error:  # reconcile reads them again soon
+        log.warning("balances not read", error=str(error))
+        balances = None
+    with runtime.unit_of_work() as uow:
+        if balances is not None:
+            uow.ledger.record_balances(known.order.account, balances, at=runtime.clock.now())
+        closed = [position.id for position in uow.ledger.unevaluated_trades()]
+    for position_id in closed:
+        runtime.send("learning.evaluate", str(position_id))
+
+
+def settle_all(runtime: Runtime, *, older_than: timedelta = timedelta(0)) -> list[LedgerOrder]:
+    """Settle every order that is not settled yet; one that fails does not stop the others."""
+    with runtime.unit_of_work() as uow:
+        pending = uow.ledger.unsettled_orders(older_than=older_than)
+    settled = []
+    for known in pending:
+        try:
+            settled.append(settle(runtime, known.order.client_order_id))
+        except ExchangeError as error:
+            log.warning("order not settled", order=known.order.client_order_id, error=str(error))
+    return settled

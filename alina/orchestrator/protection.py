@@ -1,0 +1,63 @@
+"""Exits that no model decides: stop, take profit and time limit, proposed through the same kernel."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import uuid4
+
+from alina.domain.decisions import Proposal
+from alina.domain.market import Ticker
+from alina.domain.orders import OrderSide, OrderType
+from alina.domain.portfolio import CloseReason, Position
+from alina.orchestrator.runtime import Runtime
+
+
+def due(position: Position, ticker: Ticker, now: datetime) -> CloseReason | None:
+    """Why the position must be closed now, at the price a sale would get; None: it need not."""
+    if position.stop_price is not None and ticker.bid <= position.stop_price:
+        return CloseReason.STOP_LOSS
+    if position.take_profit_price is not None and ticker.bid >= position.take_profit_price:
+        return CloseReason.TAKE_PROFIT
+    if position.close_after is not None and now >= position.close_after:
+        return CloseReason.TIME_LIMIT
+    return None
+
+
+def propose_exits(runtime: Runtime, symbol: str) -> None:
+    """Propose to sell the symbol's position if it is due and no exit is on its way.
+
+    Two polls at once may propose twice; the kernel lets only one through, since the first reserves the base.
+    """
+    with runtime.unit_of_work() as uow:
+        position = uow.ledger.open_position(runtime.account, symbol)
+        if position is None or uow.ledger.has_pending_exit(runtime.account, symbol):
+            return
+    ticker, now = runtime.exchange.ticker(symbol), runtime.clock.now()
+    reason = due(position, ticker, now)
+    quantity = runtime.exchange.market(symbol).quantity_down(position.quantity)
+    if reason is None or quantity <= Decimal(0):
+        return
+    proposal = Proposal(
+        id=uuid4(),
+        run_id=None,
+        account=runtime.account,
+        agent=position.agent,
+        symbol=symbol,
+        side=OrderSide.SELL,
+        order_type=OrderType.MARKET,
+        quantity=quantity,
+        limit_price=None,
+        reference_price=ticker.bid,
+        reduce_only=True,
+        close_reason=reason,
+        stop_price=None,
+        take_profit_price=None,
+        close_after=None,
+        confidence=100,
+        rationale=f"{reason.value}: bid {ticker.bid:f}, stop {position.stop_price}, "
+        f"target {position.take_profit_price}, close after {position.close_after}",
+        as_of=ticker.as_of,
+        expires_at=now + runtime.settings.trading.proposal_ttl,
+    )
+    with runtime.unit_of_work() as uow:
+        uow.ledger.save_proposal(proposal)
+    runtime.send("trading.execute_proposal", str(proposal.id))

@@ -1,0 +1,32 @@
+"""Finds every row that should have moved on and sends it again. The broker may lose everything."""
+
+from alina.domain.evaluation import ExperimentState
+from alina.orchestrator.runtime import Runtime
+
+
+def sweep(runtime: Runtime) -> int:
+    """Send again what is stuck for `error_handling.stuck_after`; every task is safe to repeat.
+
+    Returns the number of tasks sent. Orders in flight are not sent: `trading.reconcile` asks for their fate.
+    """
+    stuck_after = runtime.settings.error_handling.stuck_after
+    with runtime.unit_of_work() as uow:
+        # A run may take as long as its task may: sent earlier, it would only run twice.
+        runs = uow.ledger.unfinished_runs(older_than=runtime.settings.execution.task_time_limit)
+        proposals = {
+            *uow.ledger.undecided_proposals(older_than=stuck_after),
+            *uow.ledger.approved_without_order(older_than=stuck_after),
+        }
+        trades = uow.ledger.unevaluated_trades()
+        experiments = [
+            e.prompt for e in uow.ledger.experiments(limit=20) if e.state is ExperimentState.RUNNING
+        ]
+    for run in runs:
+        runtime.send("market.run_cycle", run.agent, run.symbol, run.as_of.isoformat(), run.key)
+    for proposal_id in proposals:
+        runtime.send("trading.execute_proposal", str(proposal_id))
+    for trade in trades:
+        runtime.send("learning.evaluate", str(trade.id))
+    for agent in set(experiments):
+        runtime.send("learning.advance_experiment", agent)
+    return len(runs) + len(proposals) + len(trades) + len(set(experiments))

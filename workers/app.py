@@ -1,0 +1,106 @@
+"""The Celery application: queues, retry policy, schedule, and the runtime of each process."""
+
+import functools
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+import redis
+import structlog
+from celery import Celery
+from celery.signals import task_prerun
+from kombu.exceptions import OperationalError
+
+from alina import bootstrap
+from alina.config import Settings, load_settings
+from alina.errors import TransientError
+from alina.log import configure_logging
+from alina.orchestrator.runtime import Runtime
+from alina.queues import make_celery, started_key
+from beat_schedule import SCHEDULE
+
+log = structlog.get_logger(__name__)
+
+
+def make_app(settings: Settings) -> Celery:
+    """The app with its schedule; tasks are added by the modules that `include` names."""
+    urls = bootstrap.connections(settings)
+    app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+    app.conf.update(
+        include=["workers.market", "workers.trading", "workers.learning", "workers.system"],
+        worker_consumer="workers.consumer:Consumer",
+        beat_schedule=_schedule(settings),
+        beat_schedule_filename=str(settings.data_folder / "run" / "beat"),
+    )
+    return app
+
+
+def _schedule(settings: Settings) -> dict[str, Any]:
+    """beat_schedule.py with its intervals read from the settings; a late tick expires with its interval."""
+    entries = {}
+    for name, entry in SCHEDULE.items():
+        interval = attrgetter(entry["every"])(settings)
+        seconds = interval.total_seconds()
+        entries[name] = {"task": entry["task"], "schedule": interval, "options": {"expires": max(seconds, 1)}}
+    return entries
+
+
+def transient(settings: Settings) -> dict[str, Any]:
+    """Task options: repeat after a transient error only, with backoff and jitter."""
+    errors = settings.error_handling
+    return {
+        "autoretry_for": (TransientError,),
+        "max_retries": errors.retry_max,
+        "retry_backoff": max(1, int(errors.retry_backoff.total_seconds())),
+        "retry_backoff_max": 60,
+        "retry_jitter": True,
+    }
+
+
+settings = load_settings()
+configure_logging(settings.logging.level, settings.logging.format)
+app = make_app(settings)
+TRANSIENT = transient(settings)
+
+
+@functools.cache
+def _redis() -> redis.Redis:
+    url = bootstrap.connections(settings).redis_url
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+
+
+@task_prerun.connect
+def note_start(task: Any = None, **_: Any) -> None:
+    """Leave a sign of life a queue: the supervisor restarts a worker that takes nothing from a full one."""
+    queue = (task.request.delivery_info or {}).get("routing_key") if task is not None else None
+    try:
+        _redis().set(started_key(str(queue)), datetime.now(UTC).isoformat())
+    except redis.RedisError as error:
+        log.warning("start not noted", queue=queue, error=str(error))
+
+
+def send(task: str, *arguments: Any) -> None:
+    """Enqueue by name. A broker that is away is no error here: the sweeper sends the row again."""
+    try:
+        app.send_task(task, arguments, retry=False)
+    except OperationalError as error:
+        log.warning("not enqueued, the sweeper will", task=task, error=str(error))
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """This process's runtime, built on first use: after the fork, never before."""
+    return bootstrap.make_runtime(
+        settings, database_url=bootstrap.connections(settings).database_url, send=send
+    )
+
+
+@functools.cache
+def executor() -> Runtime:
+    """The runtime with exchange keys. Only tasks of the execution queue call it."""
+    return bootstrap.make_runtime(
+        settings,
+        database_url=bootstrap.connections(settings).database_url,
+        send=send,
+        keys=bootstrap.exchange_keys(settings),
+    )
