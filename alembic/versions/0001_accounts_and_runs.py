@@ -93,7 +93,7 @@ CREATE TABLE runs (
     state varchar(32) NOT NULL,
     summary text NOT NULL,
     prompt_revision_id uuid,
-    context jsonb NOT NULL,
+    context json NOT NULL,
     fact_ids uuid[] NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     finished_at timestamptz,

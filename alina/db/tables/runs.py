@@ -17,7 +17,6 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from alina.db.tables.base import (
@@ -111,7 +110,8 @@ class RunRow(Base):
     state: Mapped[RunState]
     summary: Mapped[str]
     prompt_revision_id: Mapped[UUID | None] = mapped_column(ForeignKey("prompt_revisions.id"))
-    context: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    # json, not jsonb, here and below: the order of keys is the prompt's and the grammar's
+    context: Mapped[dict[str, Any]] = mapped_column(JSON)
     fact_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     finished_at: Mapped[datetime | None]
@@ -134,7 +134,6 @@ class ModelCallRow(Base):
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
-    # json, not jsonb: a schema's order of keys becomes the grammar's, so it must survive
     messages: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     json_schema: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     max_tokens: Mapped[int]

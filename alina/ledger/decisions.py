@@ -1,0 +1,117 @@
+"""Decisions: one verdict a proposal, for ever, and the reservation that an approval holds."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
+from alina.domain.decisions import (
+    Approved,
+    Decision,
+    Denied,
+    NeedsApproval,
+    Proposal,
+    ReasonCode,
+    Verdict,
+    content_hash,
+)
+from alina.domain.orders import OrderSide, OrderState
+from alina.errors import LedgerError
+from alina.ledger.part import Part, found, record_of
+
+
+class Decisions(Part):
+    """The decisions' part of the ledger."""
+
+    def save_decision(
+        self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime
+    ) -> Decision:
+        """Store the verdict, with a held reservation if it approves; a stored decision stays as it is.
+
+        Raises LedgerError if the proposal is not stored with this content, or if something else
+        was approved.
+        """
+        decision_id = uuid5(proposal.id, "decision")
+        self._check_content(proposal, verdict)
+        new = self._session.scalar(
+            insert(DecisionRow)
+            .values(
+                id=decision_id,
+                proposal_id=proposal.id,
+                snapshot=dict(snapshot),
+                decided_at=decided_at,
+                **_columns(verdict),
+            )
+            .on_conflict_do_nothing()
+            .returning(DecisionRow.id)
+        )
+        if new is not None and isinstance(verdict, Approved):
+            self._reserve(decision_id, proposal.account, verdict)
+        return self.decision(decision_id)
+
+    def decision(self, decision_id: UUID) -> Decision:
+        """One decision. Raises LedgerError if unknown."""
+        return decision_of_row(found(self._session.get(DecisionRow, decision_id), f"decision {decision_id}"))
+
+    def decision_of(self, proposal_id: UUID) -> Decision | None:
+        """What was decided of a proposal; None: nothing yet."""
+        row = self._session.scalar(select(DecisionRow).where(DecisionRow.proposal_id == proposal_id))
+        return decision_of_row(row) if row is not None else None
+
+    def reserved(self, account: str, asset: str) -> Decimal:
+        """What approved orders that are not settled may still spend of an asset."""
+        held = select(func.sum(ReservationRow.amount)).where(
+            ReservationRow.account == account, ReservationRow.asset == asset, ReservationRow.state == "held"
+        )
+        return self._session.scalar(held) or Decimal(0)
+
+    def last_entry_at(self, account: str, symbol: str) -> datetime | None:
+        """Market time of the newest approved buy; what the exchange rejected was no entry."""
+        query = (
+            select(func.max(DecisionRow.decided_at))
+            .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
+            .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
+            .where(ProposalRow.account == account, ProposalRow.symbol == symbol)
+            .where(ProposalRow.side == OrderSide.BUY, DecisionRow.verdict == "approved")
+            .where(OrderRow.state.is_distinct_from(OrderState.REJECTED))
+        )
+        return self._session.scalar(query)
+
+    def _check_content(self, proposal: Proposal, verdict: Verdict) -> None:
+        stored = found(self._session.get(ProposalRow, proposal.id), f"proposal {proposal.id}")
+        hashes = {stored.content_hash, content_hash(proposal)}
+        if isinstance(verdict, Approved):
+            hashes.add(verdict.content_hash)
+        if len(hashes) != 1:
+            raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
+
+    def _reserve(self, decision_id: UUID, account: str, approved: Approved) -> None:
+        self._session.execute(
+            insert(ReservationRow).values(
+                decision_id=decision_id,
+                account=account,
+                asset=approved.reserve_asset,
+                amount=approved.reserve_amount,
+            )
+        )
+
+
+def decision_of_row(row: DecisionRow) -> Decision:
+    """The decision of its row."""
+    return record_of(Decision, row, reason=ReasonCode(row.reason) if row.reason is not None else None)
+
+
+def _columns(verdict: Verdict) -> dict[str, Any]:
+    match verdict:
+        case Approved():
+            return {"verdict": "approved", "message": "", "content_hash": verdict.content_hash}
+        case Denied():
+            return {"verdict": "denied", "message": verdict.message, "reason": verdict.reason.value}
+        case NeedsApproval():
+            until = f"{verdict.message} (until {verdict.expires_at:%Y-%m-%d %H:%M} UTC)"
+            return {"verdict": "needs_approval", "message": until}

@@ -1,0 +1,147 @@
+"""Fills: what the exchange says was traded, once each, and how it moves the position."""
+
+from collections.abc import Sequence
+from decimal import ROUND_UP, Decimal, localcontext
+from uuid import NAMESPACE_URL, uuid5
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from alina.db.tables import DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow
+from alina.domain.market import Market
+from alina.domain.orders import Fill, OrderSide
+from alina.errors import LedgerError
+from alina.ledger.part import Part, locked_order, record_of, values_of
+from alina.ledger.settlement import open_position_row, settle_if_complete
+
+#: decimal digits of a sum or product here; far above what any exchange states, so nothing is rounded
+_DIGITS = 100
+
+
+class Fills(Part):
+    """The fills' part of the ledger."""
+
+    def record_fills(self, client_order_id: str, fills: Sequence[Fill], *, market: Market) -> int:
+        """Store the order's fills that are new, move the position, settle what is complete.
+
+        Returns how many were new. Raises LedgerError for fills of another order or symbol, and for
+        a sale of more than the position holds.
+        """
+        order = locked_order(self._session, client_order_id)
+        for fill in fills:
+            _check_fill(order, fill, market)
+        known = self._known(order, fills)
+        new = {fill.trade_id: fill for fill in fills if fill.trade_id not in known}
+        for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
+            with localcontext(prec=_DIGITS):
+                position = _move(self._session, order, fill, market)
+            self._session.flush()
+            self._session.add(_row(order, fill, position, market))
+            self._session.flush()
+        settle_if_complete(self._session, order)
+        return len(new)
+
+    def fills(self, account: str, symbol: str) -> list[Fill]:
+        """Every recorded fill of an account in a symbol, oldest first."""
+        query = (
+            select(FillRow)
+            .where(FillRow.account == account, FillRow.symbol == symbol)
+            .order_by(FillRow.executed_at, FillRow.trade_id)
+        )
+        return [record_of(Fill, row) for row in self._session.scalars(query)]
+
+    def _known(self, order: OrderRow, fills: Sequence[Fill]) -> set[str]:
+        query = select(FillRow).where(
+            FillRow.account == order.account,
+            FillRow.symbol == order.symbol,
+            FillRow.trade_id.in_([fill.trade_id for fill in fills]),
+        )
+        rows = self._session.scalars(query).all()
+        for row in rows:
+            if row.client_order_id != order.client_order_id:
+                raise LedgerError(
+                    f"trade {row.trade_id} of {row.symbol} is recorded for order {row.client_order_id}, "
+                    f"not for {order.client_order_id}: compare both with the exchange"
+                )
+        return {row.trade_id for row in rows}
+
+
+def _check_fill(order: OrderRow, fill: Fill, market: Market) -> None:
+    ours = (order.symbol, order.symbol, order.side, order.exchange_order_id)
+    if (fill.symbol, market.symbol, fill.side, fill.exchange_order_id) != ours:
+        raise LedgerError(
+            f"trade {fill.trade_id} ({fill.side.value} {fill.symbol}, exchange order "
+            f"{fill.exchange_order_id}) is not one of order {order.client_order_id}: "
+            "record the placed order first, then its own fills"
+        )
+
+
+def _move(session: Session, order: OrderRow, fill: Fill, market: Market) -> PositionRow:
+    """Apply one fill to the open position: additions only, so their order does not matter."""
+    base_fee = fill.fee if fill.fee_asset == market.base else Decimal(0)
+    quote_fee = fill.fee if fill.fee_asset == market.quote else Decimal(0)
+    position = open_position_row(session, order.account, order.symbol)
+    if fill.side is OrderSide.BUY:
+        position = position or _opened(session, order, fill)
+        position.bought_quantity += fill.quantity - base_fee
+        position.cost += fill.notional + quote_fee
+        position.opened_at = min(position.opened_at, fill.executed_at)
+    else:
+        sold = fill.quantity + base_fee
+        if position is None or sold > position.quantity:
+            held = position.quantity if position is not None else 0
+            raise LedgerError(
+                f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first; "
+                "if there are none, the account was traded from elsewhere"
+            )
+        position.sold_quantity += sold
+        position.proceeds += fill.notional - quote_fee
+    position.quantity = position.bought_quantity - position.sold_quantity
+    return position
+
+
+def _opened(session: Session, order: OrderRow, fill: Fill) -> PositionRow:
+    """A new, still empty position, protected as the order's proposal says."""
+    query = select(ProposalRow).join(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
+    proposal = session.scalars(query.where(DecisionRow.id == order.decision_id)).one()
+    nothing = Decimal(0)
+    position = PositionRow(
+        id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
+        account=order.account,
+        symbol=order.symbol,
+        quantity=nothing,
+        bought_quantity=nothing,
+        sold_quantity=nothing,
+        cost=nothing,
+        proceeds=nothing,
+        opened_at=fill.executed_at,
+        opened_by=order.client_order_id,
+        agent=proposal.agent,
+        stop_price=proposal.stop_price,
+        take_profit_price=proposal.take_profit_price,
+        close_after=proposal.close_after,
+    )
+    session.add(position)
+    return position
+
+
+def _row(order: OrderRow, fill: Fill, position: PositionRow, market: Market) -> FillRow:
+    return FillRow(
+        account=order.account,
+        client_order_id=order.client_order_id,
+        position_id=position.id,
+        smallest_sale=_smallest_sale(market, fill),
+        **values_of(fill),
+    )
+
+
+def _smallest_sale(market: Market, fill: Fill) -> Decimal:
+    """The least base that could be sold alone after this fill, on the lot grid.
+
+    After a sale the least notional counts too, at the fill's price: else a rest that no exchange
+    takes would keep the symbol's position open for ever.
+    """
+    least = max(market.lot_size, market.min_quantity)
+    if fill.side is OrderSide.SELL:
+        least = max(least, market.min_notional / fill.price)
+    return (least / market.lot_size).to_integral_value(rounding=ROUND_UP) * market.lot_size

@@ -1,0 +1,156 @@
+"""Orders: claimed before they are sent, then moved forward by the exchange's own word only."""
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from alina.db.tables import DecisionRow, OrderRow, ProposalRow
+from alina.domain.decisions import Decision, Proposal, content_hash
+from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
+from alina.errors import LedgerError
+from alina.ledger.part import Part, found, is_older, locked_order, record_of, values_of
+from alina.ledger.settlement import settle_if_complete
+
+_RANK = {OrderState.SUBMITTING: 0, OrderState.OPEN: 1, OrderState.PARTIALLY_FILLED: 2}
+_FINAL_RANK = 3
+
+
+class Orders(Part):
+    """The orders' part of the ledger."""
+
+    def claim_order(self, decision: Decision, order: Order) -> bool:
+        """Store the order as SUBMITTING; True for the one caller that may send it, once this commits.
+
+        Raises LedgerError unless the stored decision approved exactly this order.
+        """
+        self._check_approval(decision, order)
+        new = self._session.scalar(
+            insert(OrderRow)
+            .values(
+                decision_id=decision.id,
+                content_hash=decision.content_hash,
+                state=OrderState.SUBMITTING,
+                **values_of(order),
+            )
+            .on_conflict_do_nothing()
+            .returning(OrderRow.client_order_id)
+        )
+        return new is not None
+
+    def order(self, client_order_id: str) -> LedgerOrder:
+        """One order. Raises LedgerError if unknown."""
+        row = self._session.get(OrderRow, client_order_id, populate_existing=True)
+        return order_of_row(found(row, f"order {client_order_id}"))
+
+    def order_of(self, decision_id: UUID) -> LedgerOrder | None:
+        """The order of a decision, if it was claimed."""
+        row = self._session.scalar(select(OrderRow).where(OrderRow.decision_id == decision_id))
+        return order_of_row(row) if row is not None else None
+
+    def record_placed(self, placed: PlacedOrder) -> None:
+        """Move the order forward to what the exchange reports; an older report changes nothing.
+
+        Raises LedgerError for an unknown order and for a report that contradicts an earlier one.
+        """
+        row = locked_order(self._session, placed.client_order_id)
+        _check_report(row, placed)
+        if _rank(placed.state) < _rank(row.state) or placed.filled_quantity < row.filled_quantity:
+            return
+        row.state, row.exchange_order_id = placed.state, placed.exchange_order_id
+        row.filled_quantity, row.filled_notional = placed.filled_quantity, placed.filled_notional
+        row.updated_at = func.now()
+        if row.acknowledged_at is None:
+            row.acknowledged_at = func.clock_timestamp()
+        self._session.flush()
+        settle_if_complete(self._session, row)
+
+    def record_rejected(self, client_order_id: str, *, message: str) -> None:
+        """The exchange refused the order, or never had it; its reservation is released.
+
+        Raises LedgerError if the exchange has acknowledged it before.
+        """
+        row = locked_order(self._session, client_order_id)
+        if row.state is OrderState.REJECTED:
+            return
+        if row.state is not OrderState.SUBMITTING:
+            raise LedgerError(
+                f"order {client_order_id} was {row.state.value} on the exchange, so it cannot be "
+                "rejected now: reconcile it with the exchange"
+            )
+        row.state, row.message, row.updated_at = OrderState.REJECTED, message, func.now()
+        self._session.flush()
+        settle_if_complete(self._session, row)
+
+    def unsettled_orders(self, *, older_than: timedelta = timedelta(0)) -> list[LedgerOrder]:
+        """Orders at least so old that are not final, or whose fills are not all recorded; oldest first."""
+        query = select(OrderRow).where(~OrderRow.settled, is_older(OrderRow.created_at, older_than))
+        rows = self._session.scalars(
+            query.order_by(OrderRow.created_at).execution_options(populate_existing=True)
+        )
+        return [order_of_row(row) for row in rows]
+
+    def submitted_before(self, client_order_id: str, age: timedelta) -> bool:
+        """Whether the order's request left at least so long ago. Raises LedgerError if unknown."""
+        query = select(is_older(OrderRow.submitted_at, age))
+        answer = self._session.scalar(query.where(OrderRow.client_order_id == client_order_id))
+        return found(answer, f"order {client_order_id}")
+
+    def approved_without_order(self, *, older_than: timedelta) -> list[UUID]:
+        """Proposals approved at least so long ago whose order was never claimed, oldest first."""
+        query = (
+            select(DecisionRow.proposal_id)
+            .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
+            .where(DecisionRow.verdict == "approved", OrderRow.client_order_id.is_(None))
+            .where(is_older(DecisionRow.created_at, older_than))
+            .order_by(DecisionRow.created_at)
+        )
+        return list(self._session.scalars(query))
+
+    def _check_approval(self, decision: Decision, order: Order) -> None:
+        stored = found(self._session.get(DecisionRow, decision.id), f"decision {decision.id}")
+        if stored.verdict != "approved":
+            raise LedgerError(f"decision {decision.id} is {stored.verdict}: order approved ones only")
+        row = found(self._session.get(ProposalRow, stored.proposal_id), f"proposal {stored.proposal_id}")
+        ordered = replace(
+            record_of(Proposal, row),
+            account=order.account,
+            symbol=order.symbol,
+            side=order.side,
+            order_type=order.order_type,
+            quantity=order.quantity,
+            limit_price=order.limit_price,
+        )
+        if not content_hash(ordered) == stored.content_hash == decision.content_hash:
+            raise LedgerError(f"order {order.client_order_id} is not what decision {decision.id} approved")
+        if order.client_order_id != client_order_id_for(decision.id):
+            raise LedgerError(f"order {order.client_order_id} is not named after its decision {decision.id}")
+
+
+def order_of_row(row: OrderRow) -> LedgerOrder:
+    """The order of its row."""
+    return record_of(LedgerOrder, row, order=record_of(Order, row))
+
+
+def _check_report(row: OrderRow, placed: PlacedOrder) -> None:
+    """What no true report can say of this order."""
+    contradiction = (
+        (placed.symbol, placed.side) != (row.symbol, row.side)
+        or row.exchange_order_id not in {None, placed.exchange_order_id}
+        or placed.filled_quantity > row.quantity
+        or (row.state.is_final and placed.state.is_final and placed.state is not row.state)
+        or (row.settled and placed.filled_quantity > row.filled_quantity)
+        or (placed.state.is_final and placed.filled_quantity < row.filled_quantity)
+        or (row.state is OrderState.REJECTED and placed.state is not OrderState.REJECTED)
+    )
+    if contradiction:
+        raise LedgerError(
+            f"the exchange reports order {row.client_order_id} as {placed}, "
+            f"the ledger has it {row.state.value} with {row.filled_quantity} filled: compare both by hand"
+        )
+
+
+def _rank(state: OrderState) -> int:
+    return _RANK.get(state, _FINAL_RANK)
