@@ -63,6 +63,12 @@ class EmbeddedPostgres(Server):
         """Where the running server is, password included: for SQLAlchemy, never for a log."""
         return self._url(_DATABASE)
 
+    def stop(self, *, grace: float = 30.0) -> None:
+        """Roll back what is open, and end. Nothing committed is lost, even if the server must be killed."""
+        super().stop(grace=grace)
+        with suppress(OSError):  # not there, or another user's
+            self._temporary_socket_folder.rmdir()
+
     def _prepare(self) -> Command:
         self._folder.ensure_free_space(_FREE_SPACE)
         user = self._user()
@@ -122,6 +128,10 @@ class EmbeddedPostgres(Server):
         password = quote(self._folder.secret("postgres"), safe="")
         return f"postgresql+psycopg2://{_ROLE}:{password}@/{database}?host={quote(folder, safe='/')}"
 
+    @property
+    def _temporary_socket_folder(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"alina-{sha256(bytes(self._data)).hexdigest()[:16]}"
+
     def _socket_folder_in_use(self) -> str:
         """The fifth line of Postgres' own pid file; empty until the socket is open."""
         with suppress(FileNotFoundError, IndexError):
@@ -134,7 +144,7 @@ class EmbeddedPostgres(Server):
         if len(name) <= _SOCKET_NAME_MAX and b"," not in name:  # libpq takes a comma for a list of hosts
             return self._data
         owner = user.pw_uid if user else os.geteuid()
-        folder = Path(tempfile.gettempdir()) / f"alina-{sha256(bytes(self._data)).hexdigest()[:16]}"
+        folder = self._temporary_socket_folder
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             os.chown(folder, owner, -1)

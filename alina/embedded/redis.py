@@ -7,13 +7,16 @@ and redis-py then take one and the same URL.
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 
 from alina.embedded.folder import DataFolder, write_atomically
 from alina.embedded.server import Command, Server, packaged
 from alina.errors import SystemStateError
 
 _FREE_SPACE = 100_000_000  # bytes: the append-only file and its rewrite
+_ONCE = Retry(NoBackoff(), 0)  # `start` repeats by itself, sooner than redis-py would
 _CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -54,7 +57,7 @@ class EmbeddedRedis(Server):
     def _answers(self) -> bool:
         password = self._folder.secret("redis")
         try:
-            with Redis(port=self._port(), password=password, socket_timeout=2.0) as client:
+            with Redis(port=self._port(), password=password, socket_timeout=2.0, retry=_ONCE) as client:
                 return bool(client.ping())
         except AuthenticationError as error:
             raise SystemStateError(

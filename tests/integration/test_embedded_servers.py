@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
+from redis.retry import Retry
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
@@ -135,8 +137,8 @@ def test_a_stopped_server_keeps_its_data_and_its_url(
     assert is_kept(url)
 
 
-def test_postgres_lets_nobody_in_without_the_password(run: Callable[[type[Server]], Server]) -> None:
-    url = make_url(run(EmbeddedPostgres).start())
+def test_postgres_lets_nobody_in_without_the_password(postgres_server: str) -> None:
+    url = make_url(postgres_server)
     for wrong in (url.set(password="guess"), url.set(username="postgres")):
         with pytest.raises(OperationalError, match="authentication failed"):
             query(wrong.render_as_string(hide_password=False), "SELECT 1")
@@ -156,10 +158,9 @@ def test_postgres_listens_on_a_unix_socket_only_and_writes_durably(
     assert query(url, "SELECT current_setting('synchronous_commit')") == "on"
 
 
-def test_postgres_carries_pgvector(run: Callable[[type[Server]], Server]) -> None:
-    url = run(EmbeddedPostgres).start()
-    query(url, "CREATE EXTENSION vector; SELECT 1")
-    assert query(url, "SELECT '[1,2]'::vector <-> '[1,3]'::vector") == 1.0
+def test_postgres_carries_pgvector(database_url: str) -> None:
+    query(database_url, "CREATE EXTENSION vector; SELECT 1")
+    assert query(database_url, "SELECT '[1,2]'::vector <-> '[1,3]'::vector") == 1.0
 
 
 def test_a_cluster_that_a_crash_left_half_made_is_made_again(
@@ -192,15 +193,15 @@ def test_a_lost_password_file_is_named(folder: DataFolder, run: Callable[[type[S
         server.start()
 
 
-def test_redis_lets_nobody_in_without_the_password(run: Callable[[type[Server]], Server]) -> None:
-    port = make_url(run(EmbeddedRedis).start()).port
+def test_redis_lets_nobody_in_without_the_password(redis_server: str) -> None:
+    port = make_url(redis_server).port
     assert port
-    with Redis(port=port) as client, pytest.raises(AuthenticationError):
+    with Redis(port=port, retry=Retry(NoBackoff(), 0)) as client, pytest.raises(AuthenticationError):
         client.ping()
 
 
-def test_redis_appends_to_its_file_and_never_evicts(run: Callable[[type[Server]], Server]) -> None:
-    with Redis.from_url(run(EmbeddedRedis).start()) as client:
+def test_redis_appends_to_its_file_and_never_evicts(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
         for name, value in (("appendonly", "yes"), ("maxmemory-policy", "noeviction"), ("bind", "127.0.0.1")):
             assert client.config_get(name)[name] == value
 
@@ -212,6 +213,17 @@ def test_no_password_stands_on_a_command_line(
         server = run(kind)
         server.start()
         assert folder.secret(server.name) not in " ".join(psutil.Process(server.pid).cmdline())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
+def test_started_as_root_the_folders_above_the_data_are_opened_to_nobody_else(
+    folder: DataFolder, run: Callable[[type[Server]], Server]
+) -> None:
+    server = run(EmbeddedPostgres)
+    server.start()
+    assert psutil.Process(server.pid).uids().effective != 0
+    for path in (folder.path, folder.path / "secrets", folder.path / "postgres", folder.path.parents[1]):
+        assert path.stat().st_mode & 0o007 == 0
 
 
 def keep(url: str) -> None:
