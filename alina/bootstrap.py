@@ -100,9 +100,9 @@ def exchange_keys(settings: Settings) -> Keys:
     return Keys(api_key, secret)
 
 
-def _secret(value: object, settings: Settings, file: Path | None) -> str | None:
+def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> str | None:
     if value is not None:
-        return str(value.get_secret_value())
+        return value.get_secret_value()
     if file is None:
         return None
     try:

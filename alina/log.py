@@ -8,7 +8,7 @@ import structlog
 
 def configure_logging(level: str, style: str) -> None:
     """Set up structlog and the standard library's root logger alike. style: console or json."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -8,10 +8,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types for it
+class Consumer(CeleryConsumer):
     """celery's consumer; a lost connection is always a lost connection."""
 
-    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
         try:
             super().on_connection_error_after_connected(exc)
         except AttributeError as error:

@@ -21,7 +21,7 @@ confidence: 0 to 100, how sure you are that the action pays after fees.
 
 USER_TEMPLATE = """\
 {{ symbol }}, {{ timeframe }} candles, price {{ price }}.
-{% for label, value in figures.items() -%}
+{% for label, value in figures -%}
 {{ label }}: {{ value }}
 {% endfor -%}
 Last closes: {{ closes | join(", ") }}
@@ -98,7 +98,8 @@ class TradingAgent:
             "symbol": view.symbol,
             "timeframe": view.timeframe,
             "price": f"{situation.ticker.last:f}",
-            "figures": dict(situation.figures),
+            # pairs, not a mapping: the database keeps their order
+            "figures": [[label, value] for label, value in situation.figures.items()],
             "closes": [f"{candle.close:f}" for candle in view.candles[-8:]],
             "position": self._position_text(situation),
             "facts": list(situation.facts),

@@ -121,6 +121,10 @@ class Memory(Protocol):
         """The facts with these ids, in this order; unknown ids are left out."""
         ...
 
+    def forget_superseded(self, *, before: datetime) -> int:
+        """Drop the facts that expired before this market time. Returns how many."""
+        ...
+
 
 class Tool(Protocol):
     """Figures for a prompt, computed from what may be known."""

@@ -70,25 +70,25 @@ class Reports(Runs):
     def counts(self) -> dict[str, int]:
         """Totals for metrics, every known label present.
 
-        `runs.STATE`, `decisions.VERDICT`, `denials.REASON`, `orders.STATE`, `proposals`, `fills`,
-        `open_positions`, `closed_trades`, `evaluations`, `prompt_tokens`, `completion_tokens`.
+        `runs:STATE`, `decisions:VERDICT`, `denials:REASON`, `orders:STATE`, `tokens:prompt`,
+        `tokens:completion`, `proposals`, `fills`, `open_positions`, `closed_trades`, `evaluations`.
         """
         runs = self._by(RunRow.state, RunState)
         verdicts = self._by(DecisionRow.verdict, ("approved", "denied", "needs_approval"))
         reasons = self._by(DecisionRow.reason, ReasonCode)
         orders = self._by(OrderRow.state, OrderState)
         return {
-            **{f"runs.{state.value}": count for state, count in runs.items()},
-            **{f"decisions.{verdict}": count for verdict, count in verdicts.items()},
-            **{f"denials.{reason.name}": count for reason, count in reasons.items()},
-            **{f"orders.{state.value}": count for state, count in orders.items()},
+            **{f"runs:{state.value}": count for state, count in runs.items()},
+            **{f"decisions:{verdict}": count for verdict, count in verdicts.items()},
+            **{f"denials:{reason.name}": count for reason, count in reasons.items()},
+            **{f"orders:{state.value}": count for state, count in orders.items()},
             "proposals": self._count(ProposalRow.id),
             "fills": self._count(FillRow.trade_id),
             "open_positions": self._count(PositionRow.id, PositionRow.closed_at.is_(None)),
             "closed_trades": self._count(PositionRow.closed_at),
             "evaluations": self._count(EvaluationRow.position_id),
-            "prompt_tokens": self._total(ModelCallRow.prompt_tokens),
-            "completion_tokens": self._total(ModelCallRow.completion_tokens),
+            "tokens:prompt": self._total(ModelCallRow.prompt_tokens),
+            "tokens:completion": self._total(ModelCallRow.completion_tokens),
         }
 
     def latencies_ms(self, *, limit: int = 1000) -> list[Decimal]:

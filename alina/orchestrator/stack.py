@@ -52,7 +52,8 @@ def _venue(settings: Settings, folder: DataFolder) -> Server:
 
     def prepare() -> Command:
         venue_spec(settings, folder, home).write(spec_file)
-        return Command(argv=[sys.executable, "-m", "alina.venue", str(spec_file)], env=_environment())
+        argv = [sys.executable, "-m", "alina.venue", str(spec_file)]
+        return Command(argv=argv, cwd=home, environment=_environment())
 
     return LocalServer(folder, VENUE, prepare=prepare, url_file=home / "venue.url", answers=answers_http)
 
