@@ -142,6 +142,7 @@ async def _meet(fault: Fault, request: web.Request, handler: Handler) -> web.Str
     if fault.kind is FaultKind.ERROR_BEFORE:
         return web.Response(status=503, text="Service Unavailable")
     if fault.kind is FaultKind.DELAY:
+        await request.read()  # now, for a client that leaves takes an unread body with it
         await asyncio.sleep(float(fault.delay_seconds))
         return await handler(request)
     response = await handler(request)

@@ -1,0 +1,233 @@
+"""The venue over its real books: what is committed stays, and market time never runs backwards."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from alina.errors import DataError, SystemStateError
+from alina.venue.local_exchange import LocalExchange
+from alina.venue.orders import Kind, OrderRequest, Side, Status
+from alina.venue.refusal import Refusal
+from alina.venue.spec import Listing, VenueSpec
+from alina.venue.store import Page
+
+HOUR = 3_600_000
+HEADER = "timestamp,open,high,low,close,volume"
+#: hour 3 falls to 80 and rises to 130; hour 4 does not move
+ROWS = ("100,100,100,100,1000", "100,100,100,100,1000", "100,130,80,120,1000", "120,120,120,120,1000")
+BEGIN, END = 3 * HOUR, 5 * HOUR
+
+
+class Steady:
+    """A wall clock in the test's hand."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def __call__(self) -> int:
+        return self.ns
+
+    def pass_ms(self, milliseconds: int) -> None:
+        self.ns += milliseconds * 1_000_000
+
+
+@pytest.fixture
+def wall() -> Steady:
+    return Steady()
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> VenueSpec:
+    data = tmp_path / "candles.csv"
+    data.write_text("\n".join([HEADER, *(f"{n * HOUR},{row}" for n, row in enumerate(ROWS, start=1))]))
+    return VenueSpec(
+        folder=tmp_path,
+        listings=(Listing("BTC/USDT", str(data)),),
+        warmup=2,
+        speed=Decimal(60),
+        spread=Decimal(0),
+        balances={"USDT": Decimal(10_000), "BTC": Decimal(10)},
+        api_key="key",
+        secret="secret",
+    )
+
+
+@pytest.fixture
+def venue(spec: VenueSpec, wall: Steady) -> Iterator[LocalExchange]:
+    venue = LocalExchange(spec, monotonic_ns=wall)
+    yield venue
+    venue.store.close()
+
+
+def killed(venue: LocalExchange) -> None:
+    """Nothing is written at the end, as after kill -9."""
+    venue.store.close()
+
+
+def limit(side: Side, price: str, *, client_order_id: str | None = None) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT",
+        client_order_id=client_order_id,
+        side=side,
+        kind=Kind.LIMIT,
+        quantity=Decimal(1),
+        limit_price=Decimal(price),
+    )
+
+
+def market(side: Side, quantity: str = "1") -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT", client_order_id=None, side=side, kind=Kind.MARKET, quantity=Decimal(quantity)
+    )
+
+
+def test_the_replay_begins_after_the_warmup_and_runs_at_its_speed(venue: LocalExchange, wall: Steady) -> None:
+    assert venue.advance() == BEGIN
+    wall.pass_ms(1000)
+    assert venue.advance() == BEGIN + 60_000
+
+
+def test_one_look_after_hours_fills_every_resting_order_the_path_reached(
+    venue: LocalExchange, wall: Steady
+) -> None:
+    now = venue.advance()
+    bought, _ = venue.place(limit(Side.BUY, "85"), now)
+    sold, _ = venue.place(limit(Side.SELL, "125"), now)
+    missed, _ = venue.place(limit(Side.BUY, "79"), now)
+    wall.pass_ms(100 * 60_000)
+    venue.advance()
+    first, second = venue.store.fills("BTCUSDT", Page())
+    assert (first.order_id, first.price) == (bought.order_id, 85)
+    assert (second.order_id, second.price) == (sold.order_id, 125)
+    assert BEGIN < first.executed_ms < BEGIN + HOUR // 3 < second.executed_ms <= BEGIN + 2 * HOUR // 3
+    assert [order.order_id for order in venue.engine.open_orders()] == [missed.order_id]
+
+
+def test_a_market_order_is_filled_at_the_price_of_now(venue: LocalExchange, wall: Steady) -> None:
+    wall.pass_ms(20 * 1000)
+    now = venue.advance()
+    price = venue.market("BTCUSDT").replay.price(now)
+    _, (fill,) = venue.place(market(Side.SELL), now)
+    assert fill.price == price == Decimal(80)
+    assert fill.executed_ms == now == BEGIN + HOUR // 3
+
+
+def test_after_a_kill_orders_balances_and_fills_are_as_before(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady
+) -> None:
+    now = venue.advance()
+    venue.place(market(Side.BUY, "0.5"), now)
+    venue.place(limit(Side.BUY, "85", client_order_id="mine"), now)
+    canceled, _ = venue.place(limit(Side.SELL, "140"), now)
+    venue.cancel([canceled], now)
+    held, orders = venue.engine.accounts.all(), venue.engine.open_orders()
+    fills = venue.store.fills("BTCUSDT", Page())
+    killed(venue)
+
+    again = LocalExchange(spec, monotonic_ns=wall)
+    assert again.engine.accounts.all() == held
+    assert again.engine.open_orders() == orders
+    assert again.store.fills("BTCUSDT", Page()) == fills
+    found = again.store.order("BTCUSDT", order_id=canceled.order_id)
+    assert found is not None
+    assert found.status is Status.CANCELED
+    placed, (fill,) = again.place(market(Side.SELL), again.advance())
+    assert (placed.order_id, fill.trade_id) == (canceled.order_id + 1, fills[-1].trade_id + 1)
+    again.close()
+
+
+@pytest.mark.parametrize("wall_ms", [0, 1, 999, 1000, 1001, 5500])
+def test_after_a_kill_market_time_goes_on_within_a_second_and_never_back(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady, wall_ms: int
+) -> None:
+    for _ in range(10):
+        wall.pass_ms(wall_ms // 10)
+        told = venue.advance()
+    killed(venue)
+    wall.pass_ms(3_600_000)
+    again = LocalExchange(spec, monotonic_ns=wall)
+    assert told <= again.advance() <= told + 60_000
+    again.close()
+
+
+def test_a_clean_stop_resumes_at_the_exact_market_time(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady
+) -> None:
+    wall.pass_ms(1234)
+    told = venue.advance()
+    venue.close()
+    wall.pass_ms(3_600_000)
+    again = LocalExchange(spec, monotonic_ns=wall)
+    assert again.advance() == told
+    again.close()
+
+
+def test_a_price_reached_just_before_a_kill_still_fills_the_order_after_it(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady
+) -> None:
+    venue.place(limit(Side.BUY, "99.90"), venue.advance())
+    wall.pass_ms(100)
+    killed(venue)
+    again = LocalExchange(spec, monotonic_ns=wall)
+    wall.pass_ms(1000)
+    again.advance()
+    assert [fill.price for fill in again.store.fills("BTCUSDT", Page())] == [Decimal("99.90")]
+    again.close()
+
+
+def test_at_the_end_of_the_data_time_stands_still_and_the_market_is_closed(
+    venue: LocalExchange, wall: Steady
+) -> None:
+    resting, _ = venue.place(limit(Side.BUY, "50"), venue.advance())
+    wall.pass_ms(10 * 3_600_000)
+    now = venue.advance()
+    assert now == END
+    assert venue.has_ended(now)
+    for attempt in (venue.place, venue.check):
+        with pytest.raises(Refusal, match="Market is closed"):
+            attempt(market(Side.BUY), now)
+    assert venue.cancel([resting], now)[0].status is Status.CANCELED
+
+
+def test_a_venue_whose_disk_refuses_a_change_answers_nothing_any_more(
+    venue: LocalExchange, tmp_path: Path
+) -> None:
+    now = venue.advance()
+    other = sqlite3.connect(tmp_path / "venue.sqlite", isolation_level=None)
+    venue.store._connection.execute("PRAGMA busy_timeout = 0")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SystemStateError, match="disk refused"):
+        venue.place(market(Side.BUY), now)
+    other.execute("ROLLBACK")
+    other.close()
+    with pytest.raises(SystemStateError, match="out of step"):
+        venue.advance()
+    assert venue.store.fills("BTCUSDT", Page()) == []
+
+
+def test_the_same_folder_needs_its_symbols_and_its_data_again(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady, tmp_path: Path
+) -> None:
+    venue.place(limit(Side.BUY, "85"), venue.advance())
+    venue.close()
+    renamed = replace(spec, listings=(replace(spec.listings[0], symbol="ETH/USDT"),))
+    with pytest.raises(SystemStateError, match="open orders of BTCUSDT"):
+        LocalExchange(renamed)
+    with pytest.raises(SystemStateError, match="outside the data"):
+        LocalExchange(replace(spec, listings=(Listing("BTC/USDT", "sample"),)))
+
+
+def test_markets_of_different_periods_are_refused(spec: VenueSpec) -> None:
+    both = (*spec.listings, Listing("ETH/USDT", "sample"))
+    with pytest.raises(DataError, match="share no time"):
+        LocalExchange(replace(spec, listings=both))
+
+
+def test_books_that_are_none_are_refused(spec: VenueSpec, tmp_path: Path) -> None:
+    (tmp_path / "venue.sqlite").write_bytes(b"not a database, but long enough to be read as one" * 50)
+    with pytest.raises(SystemStateError, match="do not open"):
+        LocalExchange(spec)

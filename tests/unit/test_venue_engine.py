@@ -1,0 +1,314 @@
+"""Orders match as on Binance, and not a digit is made or lost."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from alina.domain.market import Balance, BookLevel
+from alina.venue.book import Book
+from alina.venue.engine import Engine, Fees
+from alina.venue.filters import MAX_NUM_ORDERS, Rules
+from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill
+from alina.venue.refusal import Refusal
+
+RULES = Rules(
+    symbol="BTCUSDT",
+    base="BTC",
+    quote="USDT",
+    tick_size=Decimal("0.01"),
+    lot_size=Decimal("0.001"),
+    min_notional=Decimal(10),
+)
+PRICE = Decimal("100.00")
+START = {"BTC": Decimal(50), "USDT": Decimal(5000)}
+NOW = 1000
+
+
+def levels(*pairs: tuple[str, str]) -> tuple[BookLevel, ...]:
+    return tuple(BookLevel(Decimal(price), Decimal(quantity)) for price, quantity in pairs)
+
+
+BOOK = Book(bids=levels(("99.90", "5"), ("99.80", "5")), asks=levels(("100.10", "5"), ("100.20", "5")))
+
+
+def new_engine(fees: Fees = Fees(maker=Decimal("0.001"), taker=Decimal("0.002"))) -> Engine:  # noqa: B008  # frozen
+    held = [Balance(asset=asset, free=free, locked=Decimal(0)) for asset, free in START.items()]
+    return Engine(balances=held, fees=fees)
+
+
+def market(side: Side, quantity: str | None = None, *, budget: str | None = None) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT",
+        client_order_id=None,
+        side=side,
+        kind=Kind.MARKET,
+        quantity=None if quantity is None else Decimal(quantity),
+        quote_quantity=None if budget is None else Decimal(budget),
+    )
+
+
+def limit(
+    side: Side,
+    quantity: str,
+    price: str,
+    *,
+    kind: Kind = Kind.LIMIT,
+    time_in_force: TimeInForce = TimeInForce.GTC,
+    client_order_id: str | None = None,
+) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT",
+        client_order_id=client_order_id,
+        side=side,
+        kind=kind,
+        time_in_force=time_in_force,
+        quantity=Decimal(quantity),
+        limit_price=Decimal(price),
+    )
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return new_engine()
+
+
+def place(engine: Engine, request: OrderRequest) -> tuple[Status, list[tuple[str, str]]]:
+    order, fills = engine.place(request, RULES, BOOK, PRICE, NOW)
+    return order.status, [(str(fill.price), str(fill.quantity)) for fill in fills]
+
+
+def free(engine: Engine, asset: str) -> Decimal:
+    return engine.accounts[asset].free
+
+
+def locked(engine: Engine, asset: str) -> Decimal:
+    return engine.accounts[asset].locked
+
+
+def test_a_market_buy_walks_the_asks_and_pays_its_fee_in_base(engine: Engine) -> None:
+    assert place(engine, market(Side.BUY, "6")) == (Status.FILLED, [("100.10", "5"), ("100.20", "1")])
+    assert free(engine, "USDT") == 5000 - Decimal("600.70")
+    assert free(engine, "BTC") == 50 + 6 * Decimal("0.998")
+
+
+def test_a_market_sell_walks_the_bids_and_pays_its_fee_in_quote(engine: Engine) -> None:
+    assert place(engine, market(Side.SELL, "1")) == (Status.FILLED, [("99.90", "1")])
+    assert free(engine, "BTC") == 49
+    assert free(engine, "USDT") == 5000 + Decimal("99.90") * Decimal("0.998")
+
+
+def test_a_market_order_beyond_the_book_is_filled_in_part_and_expires(engine: Engine) -> None:
+    status, fills = place(engine, market(Side.SELL, "12"))
+    assert (status, len(fills)) == (Status.EXPIRED, 2)
+    assert free(engine, "BTC") == 40
+    assert locked(engine, "BTC") == 0
+
+
+def test_a_budget_buys_whole_lots_and_never_more_than_it_is(engine: Engine) -> None:
+    order, _ = engine.place(market(Side.BUY, budget="250"), RULES, BOOK, PRICE, NOW)
+    assert order.status is Status.FILLED
+    assert order.quantity == order.filled_quantity == Decimal("2.497")
+    assert order.filled_notional == Decimal("249.94970")
+
+
+def test_a_budget_beyond_the_book_expires_after_the_last_level(engine: Engine) -> None:
+    order, _ = engine.place(market(Side.BUY, budget="4000"), RULES, BOOK, PRICE, NOW)
+    assert (order.status, order.filled_quantity) == (Status.EXPIRED, 10)
+
+
+def test_a_limit_order_takes_what_it_reaches_and_rests_with_the_remainder(engine: Engine) -> None:
+    status, fills = place(engine, limit(Side.BUY, "8", "100.10"))
+    assert (status, fills) == (Status.PARTIALLY_FILLED, [("100.10", "5")])
+    assert locked(engine, "USDT") == 3 * Decimal("100.10")
+
+
+def test_a_price_improvement_is_given_back_at_once(engine: Engine) -> None:
+    assert place(engine, limit(Side.BUY, "5", "110"))[0] is Status.FILLED
+    assert free(engine, "USDT") == 5000 - 5 * Decimal("100.10")
+    assert locked(engine, "USDT") == 0
+
+
+def test_a_resting_order_is_filled_at_its_own_price_as_maker(engine: Engine) -> None:
+    order, _ = engine.place(limit(Side.BUY, "2", "98"), RULES, BOOK, PRICE, NOW)
+    fill = engine.fill_resting(order.order_id, RULES, NOW + 5)
+    assert (fill.price, fill.quantity, fill.is_maker, fill.executed_ms) == (98, 2, True, NOW + 5)
+    assert fill.fee == 2 * Decimal("0.001")
+    assert engine.open_orders() == []
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000 - 196, 0)
+
+
+def test_immediate_or_cancel_expires_with_the_remainder(engine: Engine) -> None:
+    request = limit(Side.SELL, "7", "99.90", time_in_force=TimeInForce.IOC)
+    assert place(engine, request) == (Status.EXPIRED, [("99.90", "5")])
+    assert locked(engine, "BTC") == 0
+
+
+def test_fill_or_kill_fills_all_or_nothing(engine: Engine) -> None:
+    assert place(engine, limit(Side.SELL, "7", "99.90", time_in_force=TimeInForce.FOK)) == (
+        Status.EXPIRED,
+        [],
+    )
+    assert free(engine, "BTC") == 50
+    assert place(engine, limit(Side.SELL, "7", "99.80", time_in_force=TimeInForce.FOK))[0] is Status.FILLED
+
+
+def test_canceling_gives_back_what_was_locked(engine: Engine) -> None:
+    order, _ = engine.place(limit(Side.BUY, "8", "100.10"), RULES, BOOK, PRICE, NOW)
+    canceled = engine.cancel(order.order_id, RULES, NOW + 1)
+    assert (canceled.status, canceled.filled_quantity) == (Status.CANCELED, 5)
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000 - 5 * Decimal("100.10"), 0)
+
+
+def test_a_fee_is_cut_to_eight_decimals() -> None:
+    engine = new_engine(Fees(maker=Decimal(0), taker=Decimal("0.00000123")))
+    _, (fill,) = engine.place(market(Side.BUY, "0.109"), RULES, BOOK, PRICE, NOW)
+    assert fill.fee == Decimal("0.00000013")
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        (limit(Side.BUY, "1.0005", "100"), -1013, "LOT_SIZE"),
+        (limit(Side.BUY, "0.0005", "100"), -1013, "LOT_SIZE"),
+        (market(Side.BUY, "99999999999"), -1013, "MARKET_LOT_SIZE"),
+        (limit(Side.BUY, "1", "100.001"), -1013, "PRICE_FILTER"),
+        (limit(Side.BUY, "1", "501"), -1013, "PERCENT_PRICE_BY_SIDE"),
+        (limit(Side.SELL, "1", "19.99"), -1013, "PERCENT_PRICE_BY_SIDE"),
+        (limit(Side.BUY, "0.099", "100"), -1013, "NOTIONAL"),
+        (market(Side.BUY, "0.099"), -1013, "NOTIONAL"),
+        (market(Side.BUY, budget="9.99"), -1013, "NOTIONAL"),
+        (limit(Side.BUY, "0.123456789", "100"), -1111, "quantity"),
+        (market(Side.BUY, budget="20.123456789"), -1111, "quoteOrderQty"),
+        (limit(Side.BUY, "50.001", "100"), -2010, "insufficient balance"),
+        (limit(Side.SELL, "50.001", "110"), -2010, "insufficient balance"),
+        (market(Side.SELL, "50.001"), -2010, "insufficient balance"),
+        (market(Side.BUY, budget="5000.01"), -2010, "insufficient balance"),
+        (limit(Side.BUY, "1", "100.10", kind=Kind.LIMIT_MAKER), -2010, "immediately match"),
+        (limit(Side.SELL, "1", "99.90", kind=Kind.LIMIT_MAKER), -2010, "immediately match"),
+    ],
+)
+def test_a_refused_order_gets_binance_s_code_and_changes_nothing(
+    engine: Engine, request_: OrderRequest, code: int, words: str
+) -> None:
+    for attempt in (lambda: engine.check(request_, RULES, BOOK, PRICE), lambda: place(engine, request_)):
+        with pytest.raises(Refusal, match=words) as refused:
+            attempt()
+        assert refused.value.code == code
+    assert engine.take_changes() is None
+    assert {asset: free(engine, asset) for asset in START} == START
+
+
+def test_a_client_order_id_is_unique_among_open_orders_only(engine: Engine) -> None:
+    resting = limit(Side.BUY, "1", "90", client_order_id="mine")
+    order, _ = engine.place(resting, RULES, BOOK, PRICE, NOW)
+    with pytest.raises(Refusal, match="Duplicate order sent"):
+        place(engine, resting)
+    engine.cancel(order.order_id, RULES, NOW)
+    assert place(engine, resting)[0] is Status.NEW
+
+
+def test_open_orders_are_limited_in_number() -> None:
+    engine = new_engine()
+    for _ in range(MAX_NUM_ORDERS):
+        place(engine, limit(Side.BUY, "0.2", "90"))
+    with pytest.raises(Refusal, match="MAX_NUM_ORDERS"):
+        place(engine, limit(Side.BUY, "0.2", "90"))
+    assert place(engine, market(Side.BUY, "0.2"))[0] is Status.FILLED
+
+
+def test_changes_are_handed_out_once_and_in_their_last_state(engine: Engine) -> None:
+    order, _ = engine.place(limit(Side.BUY, "8", "100.10"), RULES, BOOK, PRICE, NOW)
+    engine.fill_resting(order.order_id, RULES, NOW + 1)
+    changes = engine.take_changes()
+    assert changes is not None
+    assert [one.status for one in changes.orders] == [Status.FILLED]
+    assert [fill.trade_id for fill in changes.fills] == [1, 2]
+    assert {one.asset for one in changes.balances} == {"BTC", "USDT"}
+    assert engine.take_changes() is None
+
+
+SIDES = st.sampled_from(Side)
+QUANTITIES = st.integers(1, 15_000).map(lambda lots: str(Decimal(lots) / 1000))
+PRICES = st.integers(9900, 10_100).map(lambda ticks: str(Decimal(ticks) / 100))
+
+
+class Conservation(RuleBasedStateMachine):
+    """Any sequence of orders: what is held is what was there, plus what was traded, minus the fees."""
+
+    @initialize(
+        maker=st.decimals("0", "0.01", places=7),
+        taker=st.decimals("0", "0.01", places=7),
+    )
+    def open_account(self, maker: Decimal, taker: Decimal) -> None:
+        self.engine = new_engine(Fees(maker=maker, taker=taker))
+        self.fills: list[VenueFill] = []
+
+    def attempt(self, request: OrderRequest) -> None:
+        try:
+            _, fills = self.engine.place(request, RULES, BOOK, PRICE, NOW)
+        except Refusal:
+            return
+        self.fills.extend(fills)
+
+    @rule(side=SIDES, quantity=QUANTITIES)
+    def trade(self, side: Side, quantity: str) -> None:
+        self.attempt(market(side, quantity))
+
+    @rule(side=SIDES, budget=QUANTITIES)
+    def trade_for_a_budget(self, side: Side, budget: str) -> None:
+        self.attempt(market(side, budget=str(Decimal(budget) * 100)))
+
+    @rule(
+        side=SIDES,
+        quantity=QUANTITIES,
+        price=PRICES,
+        kind=st.sampled_from([Kind.LIMIT, Kind.LIMIT_MAKER]),
+        time_in_force=st.sampled_from(TimeInForce),
+    )
+    def order(self, side: Side, quantity: str, price: str, kind: Kind, time_in_force: TimeInForce) -> None:
+        request = limit(side, quantity, price, kind=kind)
+        self.attempt(replace(request, time_in_force=time_in_force) if kind is Kind.LIMIT else request)
+
+    @rule(pick=st.integers(0, 99))
+    def reach(self, pick: int) -> None:
+        orders = self.engine.open_orders()
+        if orders:
+            self.fills.append(self.engine.fill_resting(orders[pick % len(orders)].order_id, RULES, NOW))
+
+    @rule(pick=st.integers(0, 99))
+    def cancel(self, pick: int) -> None:
+        orders = self.engine.open_orders()
+        if orders:
+            self.engine.cancel(orders[pick % len(orders)].order_id, RULES, NOW)
+
+    @invariant()
+    def nothing_is_made_or_lost(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        for asset in START:
+            held = self.engine.accounts[asset]
+            assert held.total + self.fees(asset) == START[asset] + traded(self.fills, asset)
+            assert held.free >= 0
+            orders = [one for one in self.engine.open_orders() if (one.side is Side.SELL) == (asset == "BTC")]
+            assert held.locked == sum((one.need for one in orders), Decimal(0))
+
+    def fees(self, asset: str) -> Decimal:
+        return sum((fill.fee for fill in self.fills if fill.fee_asset == asset), Decimal(0))
+
+
+def traded(fills: Sequence[VenueFill], asset: str) -> Decimal:
+    """What trades brought of an asset, before fees."""
+    total = Decimal(0)
+    for fill in fills:
+        sign = 1 if (fill.side is Side.BUY) == (asset == "BTC") else -1
+        total += sign * fill.quantity * (fill.price if asset == "USDT" else 1)
+    return total
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -1,0 +1,146 @@
+"""The price moves on a known path, and nothing of its future is ever shown."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alina.venue.candles_csv import Bar, Gap, Series
+from alina.venue.replay import Replay
+
+HOUR = 3_600_000
+TICK = Decimal("0.01")
+
+
+def bar(hour: int, open_: str, high: str, low: str, close: str, volume: str = "60") -> Bar:
+    return Bar(hour * HOUR, Decimal(open_), Decimal(high), Decimal(low), Decimal(close), Decimal(volume))
+
+
+RISING = bar(1, "100", "112", "94", "106")
+FALLING = bar(2, "106", "109", "97", "100")
+AFTER_GAP = bar(4, "120", "121", "119", "120")
+
+
+@pytest.fixture
+def replay() -> Replay:
+    series = Series("test", HOUR, (RISING, FALLING, AFTER_GAP), (Gap(3 * HOUR, 4 * HOUR),))
+    return Replay(series, TICK)
+
+
+@st.composite
+def series(draw: st.DrawFn) -> Series:
+    """Up to six candles with prices in cents, with gaps."""
+    bars: list[Bar] = []
+    hour = 0
+    for _ in range(draw(st.integers(2, 6))):
+        hour += draw(st.sampled_from([1, 1, 1, 3]))
+        cents = sorted(draw(st.tuples(*[st.integers(1, 10_000)] * 4)))
+        low, *body, high = (Decimal(one) / 100 for one in cents)
+        open_, close = draw(st.permutations(body))
+        bars.append(Bar(hour * HOUR, open_, high, low, close, Decimal(draw(st.integers(0, 99)))))
+    return Series("drawn", HOUR, tuple(bars), ())
+
+
+def is_open(one: Series, ms: int) -> bool:
+    """A candle runs at this moment: in an outage nobody trades with a resting order."""
+    return any(candle.open_ms <= ms < candle.open_ms + HOUR for candle in one.bars)
+
+
+def span(one: Series) -> tuple[int, int]:
+    return one.bars[0].open_ms, one.end_ms
+
+
+def test_a_rising_candle_runs_open_low_high_close_in_thirds(replay: Replay) -> None:
+    at = [replay.price(HOUR + HOUR * sixth // 6) for sixth in range(6)]
+    assert at == [Decimal(one) for one in ("100", "97", "94", "103", "112", "109")]
+    assert replay.price(2 * HOUR) == Decimal("106")
+
+
+def test_a_falling_candle_runs_open_high_low_close_in_thirds(replay: Replay) -> None:
+    at = [replay.price(2 * HOUR + HOUR * third // 3) for third in range(3)]
+    assert at == [Decimal(one) for one in ("106", "109", "97")]
+
+
+def test_in_an_outage_the_price_stays_and_no_candle_is_invented(replay: Replay) -> None:
+    assert replay.price(3 * HOUR) == replay.price(4 * HOUR - 1) == FALLING.close
+    assert replay.bars(HOUR, 4 * HOUR - 1, 4 * HOUR - 1) == [RISING, FALLING]
+
+
+def test_after_the_end_the_price_stays(replay: Replay) -> None:
+    assert replay.price(5 * HOUR) == replay.price(50 * HOUR) == AFTER_GAP.close
+
+
+def test_the_book_s_volume_is_that_of_a_closed_candle(replay: Replay) -> None:
+    series = Series("test", HOUR, (bar(1, "1", "1", "1", "1", "7"), bar(2, "1", "1", "1", "1", "9")), ())
+    replay = Replay(series, TICK)
+    assert replay.last_volume(3 * HOUR - 1) == 7
+    assert replay.last_volume(3 * HOUR) == 9
+
+
+def test_a_price_between_two_looks_is_not_skipped(replay: Replay) -> None:
+    low = replay.first_at_or_below(Decimal("94"), HOUR, 3 * HOUR)
+    assert low == HOUR + HOUR // 3
+    assert replay.first_at_or_below(Decimal("93.99"), HOUR, 5 * HOUR) is None
+    assert replay.first_at_or_above(Decimal("112"), HOUR, 3 * HOUR) == HOUR + 2 * HOUR // 3
+    assert replay.first_at_or_above(Decimal("120"), HOUR, 5 * HOUR) == 4 * HOUR
+
+
+def test_a_look_does_not_see_what_the_last_one_saw(replay: Replay) -> None:
+    turn = HOUR + HOUR // 3
+    assert replay.first_at_or_below(Decimal("94"), turn, 2 * HOUR) in (None, turn + 1)
+    assert replay.first_at_or_below(Decimal("94"), turn + 60_000, 2 * HOUR) is None
+
+
+@given(series(), st.data())
+def test_the_forming_candle_shows_only_what_the_path_has_reached(one: Series, data: st.DataObject) -> None:
+    begin, end = span(one)
+    now = data.draw(st.integers(begin, end - 1))
+    replay = Replay(one, TICK)
+    forming = replay.bars(begin, now, now)[-1]
+    steps = [*range(forming.open_ms, now, HOUR // 30), now]
+    steps += [forming.open_ms + HOUR * third // 3 for third in (1, 2)]
+    walked = [replay.price(ms) for ms in steps if ms <= now]
+    assert forming.open_ms + HOUR <= now or (
+        forming.high == max(walked) and forming.low == min(walked) and forming.close == replay.price(now)
+    )
+
+
+@given(series(), st.data())
+def test_what_is_shown_does_not_depend_on_candles_that_are_still_to_come(
+    one: Series, data: st.DataObject
+) -> None:
+    begin, end = span(one)
+    now = data.draw(st.integers(begin, end - 1))
+    known = [candle for candle in one.bars if candle.open_ms <= now]
+    later = bar(now // HOUR + 5, "7777", "9999", "5555", "8888")
+    other = Series("other future", HOUR, (*known, later), ())
+    assert Replay(one, TICK).bars(begin, now, now) == Replay(other, TICK).bars(begin, now, now)
+    assert Replay(one, TICK).price(now) == Replay(other, TICK).price(now)
+
+
+@given(series(), st.data())
+def test_the_first_touch_of_a_price_is_found_exactly(one: Series, data: st.DataObject) -> None:
+    begin, end = span(one)
+    since = data.draw(st.integers(begin, end - 2))
+    until = data.draw(st.integers(since + 1, end - 1))
+    price = Decimal(data.draw(st.integers(1, 10_000))) / 100
+    replay = Replay(one, TICK)
+    grid = [*range(since + 1, until, HOUR // 30), until]
+    touched = [ms for ms in grid if is_open(one, ms) and replay.price(ms) <= price]
+    found = replay.first_at_or_below(price, since, until)
+    assert found is None or since < found <= until
+    if touched:
+        assert found is not None
+        assert found <= touched[0]
+
+
+@given(series(), st.data())
+def test_many_small_looks_find_what_one_large_look_finds(one: Series, data: st.DataObject) -> None:
+    begin, end = span(one)
+    middle = data.draw(st.integers(begin + 1, end - 1))
+    price = Decimal(data.draw(st.integers(1, 10_000))) / 100
+    replay = Replay(one, TICK)
+    whole = replay.first_at_or_above(price, begin, end)
+    halves = replay.first_at_or_above(price, begin, middle), replay.first_at_or_above(price, middle, end)
+    assert (whole is None) == (halves == (None, None))
