@@ -13,10 +13,17 @@ from alina.domain.portfolio import CloseReason
 from alina.tools import indicators
 
 SYSTEM_PROMPT = """\
-You are a careful crypto spot trader. You trade one symbol, long only, one position at a time.
-You answer with one JSON object and nothing else.
-rationale: one short sentence with the figure that decides.
-confidence: 0 to 100, how sure you are that the action pays after fees.
+You trade one crypto symbol on the spot market, long only, one position at a time.
+Read the figures, then answer with one JSON object: first the figure that decides, then the action.
+size_percent: how much of the allowed amount. confidence: 0 to 100. stop_percent: distance of the stop.
+Without a position:
+{"rationale": "RSI 38 in an up trend: a dip to buy", "action": "buy", "size_percent": 60, \
+"confidence": 72, "stop_percent": 2}
+{"rationale": "down trend and falling volume", "action": "hold", "size_percent": 10, \
+"confidence": 64, "stop_percent": 2}
+With a position:
+{"rationale": "RSI 74, the move is exhausted", "action": "sell", "confidence": 70}
+{"rationale": "up trend intact, RSI 58", "action": "hold", "confidence": 66}
 """
 
 USER_TEMPLATE = """\
@@ -35,7 +42,7 @@ What happened before:
 Choose the action: {{ actions | join(" or ") }}.
 """
 
-Rationale = Annotated[str, Field(min_length=1, max_length=160)]
+Rationale = Annotated[str, Field(min_length=12, max_length=100)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -97,10 +104,10 @@ class TradingAgent:
         return {
             "symbol": view.symbol,
             "timeframe": view.timeframe,
-            "price": f"{situation.ticker.last:f}",
+            "price": _plain(situation.ticker.last),
             # pairs, not a mapping: the database keeps their order
             "figures": [[label, value] for label, value in situation.figures.items()],
-            "closes": [f"{candle.close:f}" for candle in view.candles[-8:]],
+            "closes": [_plain(candle.close) for candle in view.candles[-6:]],
             "position": self._position_text(situation),
             "facts": list(situation.facts),
             "actions": ["buy", "hold"] if situation.position is None else ["sell", "hold"],
@@ -168,3 +175,8 @@ class TradingAgent:
             return "none"
         change = situation.ticker.bid / position.average_price - 1
         return f"long, bought at {position.average_price:.2f}, now {change:+.2%}"
+
+
+def _plain(value: Decimal) -> str:
+    """Digits without trailing zeros: every token of a prompt costs time."""
+    return f"{value.normalize():f}"

@@ -18,7 +18,7 @@ from alina.queues import QUEUES
 class PathCollector(Collector):
     """Turns the ledger's counts and the queues' lengths into metrics.
 
-    `counts` gives "name" or "name.label" -> number, as `Ledger.counts` does.
+    `counts` gives "name" or "name:label" -> number, as `Ledger.counts` does.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PathCollector(Collector):
     def _path(self) -> list[Metric]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for key, value in sorted(self._counts().items()):
-            name, _, label = key.partition(".")
+            name, _, label = key.partition(":")
             family = families.get(name)
             if family is None:
                 family = families[name] = _family(name)

@@ -237,8 +237,8 @@ def _watch(runtime: Runtime, view: View, seconds: int) -> None:
 def _goals(runtime: Runtime) -> dict[str, tuple[int, int]]:
     with runtime.unit_of_work() as uow:
         counts = uow.ledger.counts()
-    cycles = sum(counts[f"runs.{state.value}"] for state in RunState if state is not RunState.STARTED)
-    refusals = counts["decisions.denied"] + counts["orders.rejected"]
+    cycles = sum(counts[f"runs:{state.value}"] for state in RunState if state is not RunState.STARTED)
+    refusals = counts["decisions:denied"] + counts["orders:rejected"]
     return {
         "cycles": (cycles, CYCLES),
         "closed trades": (counts["closed_trades"], TRADES),
@@ -317,7 +317,7 @@ def _summary(runtime: Runtime, home: Path, differences: list[str]) -> dict[str, 
 
 
 def _part(counts: dict[str, int], name: str) -> dict[str, int]:
-    prefix = f"{name}."
+    prefix = f"{name}:"
     return {
         key.removeprefix(prefix): value for key, value in counts.items() if key.startswith(prefix) and value
     }
