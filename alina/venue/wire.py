@@ -11,13 +11,14 @@ from alina.venue.engine import Fees
 from alina.venue.filters import Rules
 from alina.venue.orders import Kind, Side, VenueFill, VenueOrder
 
-_EIGHT = Decimal("1e-8")
+_DECIMALS = 8
 
 
 def number(value: Decimal) -> str:
     """Eight decimals, or more where the value has more: never rounded."""
-    padded = value + 0 * _EIGHT
-    return f"{padded:f}"
+    exponent = value.as_tuple().exponent
+    has_more = isinstance(exponent, int) and exponent < -_DECIMALS
+    return f"{value:f}" if has_more else f"{value:.{_DECIMALS}f}"
 
 
 def exchange_symbol(rules: Rules, *, trading: bool) -> dict[str, Any]:

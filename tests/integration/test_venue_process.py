@@ -270,6 +270,11 @@ def test_the_replay_clock_goes_back_only_for_another_venue(tmp_path: Path) -> No
     new.end()
 
 
+def test_a_venue_does_not_load_ccxt() -> None:
+    code = "import sys, alina.venue.server, alina.venue.clock; sys.exit('ccxt' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
 def test_a_spec_with_an_unknown_field_is_refused() -> None:
     with pytest.raises(ConfigError, match="sped"):
         VenueSpec.from_json('{"folder": "x", "api_key": "k", "secret": "s", "sped": "1"}')

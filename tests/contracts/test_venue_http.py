@@ -1,0 +1,337 @@
+"""ccxt's own `binance` class trades on the venue as it does on Binance Spot."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import ccxt
+import pytest
+
+from alina.venue.candles_csv import load_series
+from alina.venue.ccxt_options import venue_options
+from alina.venue.replay import Replay
+from alina.venue.spec import Listing, VenueSpec
+
+SYMBOL = "BTC/USDT"
+KEYS = {"apiKey": "test-key", "secret": "test-secret"}
+HOUR = 3_600_000
+
+
+class Venue:
+    """A venue process and the way to it."""
+
+    def __init__(self, folder: Path, speed: Decimal) -> None:
+        spec = VenueSpec(
+            folder=folder,
+            listings=(Listing(SYMBOL), Listing("ETH/BTC", lot_size=Decimal("0.001"))),
+            speed=speed,
+            balances={"USDT": Decimal(1_000_000), "BTC": Decimal(1000)},
+            api_key=KEYS["apiKey"],
+            secret=KEYS["secret"],
+            faults=True,
+        )
+        spec.write(folder / "spec.json")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "alina.venue", str(folder / "spec.json")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def client(self, **changes: Any) -> Any:
+        return ccxt.binance({**venue_options(self.url), **KEYS, "enableRateLimit": False, **changes})
+
+    def market_ms(self) -> int:
+        with urllib.request.urlopen(f"{self.url}/venue/v1/clock") as answer:  # noqa: S310  # loopback
+            return int(json.load(answer)["market"])
+
+    def fail(self, **fault: Any) -> None:
+        body = json.dumps({"path": "/api/v3/order", "method": "POST", **fault}).encode()
+        urllib.request.urlopen(  # noqa: S310
+            urllib.request.Request(f"{self.url}/venue/v1/faults", data=body)  # noqa: S310
+        ).close()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    """Its market stands still."""
+    venue = Venue(tmp_path_factory.mktemp("standing"), Decimal(0))
+    yield venue
+    venue.stop()
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    """One hourly candle in half a second."""
+    venue = Venue(tmp_path_factory.mktemp("moving"), Decimal(7200))
+    yield venue
+    venue.stop()
+
+
+@pytest.fixture(scope="module")
+def client(venue: Venue) -> Iterator[Any]:
+    client = venue.client()
+    client.load_markets()
+    yield client
+    client.session.close()
+
+
+@pytest.fixture
+def price(client: Any) -> float:
+    return float(client.fetch_ticker(SYMBOL)["last"])
+
+
+def test_markets_carry_their_filters(client: Any) -> None:
+    market = client.market(SYMBOL)
+    assert market["active"]
+    assert (market["precision"]["price"], market["precision"]["amount"]) == (0.01, 0.00001)
+    assert market["limits"]["cost"]["min"] == 10
+    assert client.market("ETH/BTC")["limits"]["cost"]["min"] == 0.0001
+
+
+def test_time_is_the_wall_s_and_a_ticker_s_time_the_market_s(client: Any, venue: Venue) -> None:
+    assert abs(client.fetch_time() - time.time() * 1000) < 5000
+    assert client.fetch_ticker(SYMBOL)["timestamp"] == venue.market_ms()
+
+
+def test_candles_come_by_start_and_by_count(client: Any, venue: Venue) -> None:
+    now = venue.market_ms()
+    newest = client.fetch_ohlcv(SYMBOL, "1h", limit=3)
+    assert [row[0] for row in newest] == [now // HOUR * HOUR - back * HOUR for back in (2, 1, 0)]
+    assert client.fetch_ohlcv(SYMBOL, "1h", since=newest[0][0], limit=2) == newest[:2]
+    assert client.fetch_ohlcv(SYMBOL, "1h", since=now + 1) == []
+    assert len(client.fetch_ohlcv(SYMBOL, "1h", since=1)) == 251
+
+
+def test_candles_of_a_coarser_timeframe_are_merged(client: Any) -> None:
+    fine = client.fetch_ohlcv(SYMBOL, "1h", limit=12)
+    for coarse in client.fetch_ohlcv(SYMBOL, "4h", limit=2):
+        parts = [row for row in fine if coarse[0] <= row[0] < coarse[0] + 4 * HOUR]
+        assert coarse[1] == parts[0][1]
+        assert coarse[2] == max(row[2] for row in parts)
+        assert coarse[3] == min(row[3] for row in parts)
+        assert coarse[4] == parts[-1][4]
+    with pytest.raises(ccxt.BadRequest, match="Invalid interval"):
+        client.fetch_ohlcv(SYMBOL, "5m")
+
+
+def test_ticker_and_book_agree(client: Any) -> None:
+    ticker, book = client.fetch_ticker(SYMBOL), client.fetch_order_book(SYMBOL, 5)
+    assert (ticker["bid"], ticker["ask"]) == (book["bids"][0][0], book["asks"][0][0])
+    assert ticker["bid"] < ticker["last"] < ticker["ask"]
+    assert len(book["bids"]) == len(book["asks"]) == 5
+    assert ticker["low"] <= ticker["last"] <= ticker["high"]
+    assert set(client.fetch_tickers()) == {SYMBOL, "ETH/BTC"}
+    assert client.fetch_bids_asks([SYMBOL])[SYMBOL]["ask"] == ticker["ask"]
+
+
+def test_a_market_order_is_filled_with_its_fee_and_found_by_either_id(client: Any) -> None:
+    before = client.fetch_balance()["total"]
+    placed = client.create_order(SYMBOL, "market", "buy", 0.5, None, {"newClientOrderId": "by-either-id"})
+    assert (placed["status"], placed["filled"], placed["fee"]["currency"]) == ("closed", 0.5, "BTC")
+    after = client.fetch_balance()["total"]
+    assert after["BTC"] == pytest.approx(before["BTC"] + 0.5 * 0.999)
+    assert after["USDT"] == pytest.approx(before["USDT"] - placed["cost"])
+    assert client.fetch_order(placed["id"], SYMBOL)["clientOrderId"] == "by-either-id"
+    assert client.fetch_order(None, SYMBOL, {"clientOrderId": "by-either-id"})["id"] == placed["id"]
+
+
+def test_an_order_s_trades_are_listed(client: Any, venue: Venue) -> None:
+    placed = client.create_order(SYMBOL, "market", "sell", 0.25)
+    trades = client.fetch_my_trades(SYMBOL, params={"orderId": placed["id"]})
+    assert sum(trade["amount"] for trade in trades) == 0.25
+    assert {trade["order"] for trade in trades} == {placed["id"]}
+    assert {(trade["side"], trade["takerOrMaker"]) for trade in trades} == {("sell", "taker")}
+    assert {trade["fee"]["currency"] for trade in trades} == {"USDT"}
+    assert client.fetch_my_trades(SYMBOL, since=venue.market_ms() + 1) == []
+    assert client.fetch_trades(SYMBOL)[-1]["id"] == trades[-1]["id"]
+
+
+def test_a_market_buy_by_cost_spends_no_more_than_that(client: Any) -> None:
+    placed = client.create_market_buy_order_with_cost(SYMBOL, 500)
+    assert placed["status"] == "closed"
+    assert 499.9 < placed["cost"] <= 500
+
+
+def test_a_market_order_beyond_the_book_expires_with_what_it_got(client: Any) -> None:
+    depth = sum(quantity for _, quantity in client.fetch_order_book(SYMBOL)["bids"])
+    placed = client.create_order(SYMBOL, "market", "sell", depth + 1)
+    assert placed["status"] == "expired"
+    assert placed["filled"] == pytest.approx(depth)
+
+
+def test_a_limit_order_rests_and_is_canceled(client: Any, price: float) -> None:
+    placed = client.create_order(SYMBOL, "limit", "buy", 1, price * 0.9, {"newClientOrderId": "resting"})
+    assert placed["status"] == "open"
+    assert client.fetch_balance()["used"]["USDT"] == pytest.approx(placed["price"])
+    assert [one["id"] for one in client.fetch_open_orders(SYMBOL)] == [placed["id"]]
+    assert client.cancel_order(None, SYMBOL, {"clientOrderId": "resting"})["status"] == "canceled"
+    assert client.fetch_open_orders(SYMBOL) == []
+    assert client.fetch_order(placed["id"], SYMBOL)["status"] == "canceled"
+    assert client.fetch_orders(SYMBOL)[-1]["id"] == placed["id"]
+
+
+def test_all_open_orders_are_canceled_together(client: Any, price: float) -> None:
+    for _ in range(2):
+        client.create_order(SYMBOL, "limit", "sell", 1, price * 1.1, {"postOnly": True})
+    client.cancel_all_orders(SYMBOL)
+    assert client.fetch_open_orders(SYMBOL) == []
+    with pytest.raises(ccxt.OrderNotFound):
+        client.cancel_all_orders(SYMBOL)
+
+
+def test_time_in_force_is_kept(client: Any, price: float) -> None:
+    for time_in_force in ("IOC", "FOK"):
+        placed = client.create_order(SYMBOL, "limit", "buy", 1, price * 0.9, {"timeInForce": time_in_force})
+        assert (placed["status"], placed["timeInForce"]) == ("expired", time_in_force)
+
+
+def test_a_test_order_is_checked_and_not_placed(client: Any, price: float) -> None:
+    orders = len(client.fetch_orders(SYMBOL))
+    client.create_order(SYMBOL, "limit", "buy", 1, price, {"test": True})
+    with pytest.raises(ccxt.InsufficientFunds):
+        client.create_order(SYMBOL, "limit", "sell", 5000, price * 1.1, {"test": True})
+    assert len(client.fetch_orders(SYMBOL)) == orders
+
+
+def test_fees_are_told(client: Any) -> None:
+    rates = client.fetch_balance()["info"]["commissionRates"]
+    assert (rates["maker"], rates["taker"]) == ("0.00100000", "0.00100000")
+
+
+def test_the_used_weight_is_told(client: Any) -> None:
+    client.fetch_time()
+    used = int(client.last_response_headers["X-MBX-USED-WEIGHT-1M"])
+    client.fetch_order_book(SYMBOL)
+    assert int(client.last_response_headers["X-MBX-USED-WEIGHT-1M"]) in (used + 5, 5)
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    return {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1", **changes}
+
+
+def resting(**changes: Any) -> dict[str, Any]:
+    return order(type="LIMIT", timeInForce="GTC", price="5000.00", **changes)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        (order(quantity="1.000001"), ccxt.InvalidOrder, "LOT_SIZE"),
+        (resting() | {"price": "5000.001"}, ccxt.InvalidOrder, "PRICE_FILTER"),
+        (resting() | {"price": "50.00"}, ccxt.InvalidOrder, "PERCENT_PRICE"),
+        (order(quantity="0.0001"), ccxt.BadRequest, "NOTIONAL"),
+        (order(quantity="1e3"), ccxt.BadRequest, "-1100"),
+        (order(quantity="0.1234567891"), ccxt.BadRequest, "-1111"),
+        (order(newClientOrderId="with space"), ccxt.BadRequest, "-1100"),
+        (order(quantity=""), ccxt.BadRequest, "-1102"),
+        (order(side="HOLD"), ccxt.BadRequest, "-1117"),
+        (order(type="STOP_LOSS"), ccxt.BadRequest, "-1116"),
+        (resting() | {"timeInForce": "GTX"}, ccxt.BadRequest, "-1115"),
+        (order(symbol="DOGEUSDT"), ccxt.BadSymbol, "-1121"),
+        (resting() | {"quantity": "5000"}, ccxt.InsufficientFunds, "insufficient"),
+        (
+            resting() | {"type": "LIMIT_MAKER", "price": "9000.00"},
+            ccxt.OrderImmediatelyFillable,
+            "immediately",
+        ),
+    ],
+)
+def test_a_refused_order_raises_what_ccxt_raises_on_binance(
+    client: Any, params: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        client.private_post_order(params)
+
+
+def test_a_client_order_id_is_refused_while_an_order_with_it_is_open(client: Any) -> None:
+    client.private_post_order(resting(newClientOrderId="twice"))
+    with pytest.raises(ccxt.InvalidOrder, match="Duplicate order sent"):
+        client.private_post_order(resting(newClientOrderId="twice"))
+    client.cancel_all_orders(SYMBOL)
+
+
+def test_unknown_orders_are_not_found(client: Any) -> None:
+    with pytest.raises(ccxt.OrderNotFound):
+        client.fetch_order(None, SYMBOL, {"clientOrderId": "never-sent"})
+    with pytest.raises(ccxt.OrderNotFound):
+        client.cancel_order("999999", SYMBOL)
+
+
+@pytest.mark.parametrize("changes", [{"secret": "wrong"}, {"apiKey": "wrong"}])
+def test_a_wrong_key_or_secret_is_an_authentication_error(venue: Venue, changes: dict[str, str]) -> None:
+    stranger = venue.client(**changes)
+    with pytest.raises(ccxt.AuthenticationError):
+        stranger.fetch_balance()
+    stranger.session.close()
+
+
+@pytest.mark.parametrize("difference", [60_000, -60_000])
+def test_a_drifted_clock_is_an_invalid_nonce(venue: Venue, difference: int) -> None:
+    drifted = venue.client()
+    drifted.options["timeDifference"] = difference
+    with pytest.raises(ccxt.InvalidNonce):
+        drifted.fetch_balance()
+    drifted.session.close()
+
+
+def test_an_unsigned_request_is_refused(venue: Venue) -> None:
+    with pytest.raises(ccxt.AuthenticationError, match="-2014"):
+        venue.client().fetch(f"{venue.url}/api/v3/account")
+
+
+def test_scripted_faults_raise_what_they_raise_on_binance(venue: Venue, client: Any) -> None:
+    venue.fail(kind="error_before")
+    with pytest.raises(ccxt.ExchangeNotAvailable):
+        client.create_order(SYMBOL, "market", "buy", 0.1, None, {"newClientOrderId": "refused"})
+    with pytest.raises(ccxt.OrderNotFound):
+        client.fetch_order(None, SYMBOL, {"clientOrderId": "refused"})
+    venue.fail(kind="accept_then_drop")
+    with pytest.raises(ccxt.NetworkError):
+        client.create_order(SYMBOL, "market", "buy", 0.1, None, {"newClientOrderId": "dropped"})
+    assert client.fetch_order(None, SYMBOL, {"clientOrderId": "dropped"})["status"] == "closed"
+    venue.fail(kind="delay", delay_seconds="1")
+    hasty = venue.client(timeout=200)
+    with pytest.raises(ccxt.RequestTimeout):
+        hasty.private_post_order(order())
+    hasty.session.close()
+
+
+def test_a_forming_candle_is_never_ahead_of_the_path(moving: Venue) -> None:
+    client = moving.client()
+    client.load_markets()
+    replay = Replay(load_series(Listing(SYMBOL).path, warmup=250), Decimal("0.01"))
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        [[opened, *shown]] = client.fetch_ohlcv(SYMBOL, "1h", limit=1)
+        _, high, low, _, volume = (Decimal(str(one)) for one in shown)
+        [known] = replay.bars(opened, opened, moving.market_ms())
+        assert high <= known.high
+        assert low >= known.low
+        assert volume <= known.volume
+    client.session.close()
+
+
+def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: Venue) -> None:
+    client = moving.client()
+    ask = client.fetch_ticker(SYMBOL)["ask"]
+    placed = client.create_order(SYMBOL, "limit", "buy", 1, ask * 0.997, {"postOnly": True})
+    deadline = time.monotonic() + 60
+    while client.fetch_order(placed["id"], SYMBOL)["status"] != "closed":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    [trade] = client.fetch_my_trades(SYMBOL, params={"orderId": placed["id"]})
+    assert (trade["price"], trade["takerOrMaker"]) == (placed["price"], "maker")
+    assert placed["timestamp"] <= trade["timestamp"] <= moving.market_ms()
+    client.session.close()
