@@ -22,13 +22,13 @@ from alina.llm.sampling import Sampler
 
 #: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
 _BATCH = 64
-_ERROR_LEVEL = 3
-_complaints: deque[str] = deque(maxlen=1)
+_ERROR_LEVEL = 4  # ggml_log_level
+_complaints: deque[str] = deque(maxlen=2)
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_errors(level: int, text: bytes, user_data: Any) -> None:
-    """Stands in for llama.cpp's own printing: the last error explains a failed load."""
+    """Stands in for llama.cpp's own printing: its errors explain a failed load."""
     if level == _ERROR_LEVEL:
         _complaints.append(text.decode(errors="replace").strip())
 
@@ -39,6 +39,7 @@ class Engine:
     def __init__(self, path: Path, *, context_length: int, threads: int) -> None:
         """Raises ModelUnavailable with llama.cpp's own reason."""
         llama_cpp.llama_log_set(_keep_errors, None)
+        _complaints.clear()
         try:
             self._llama = llama_cpp.Llama(
                 str(path),
@@ -49,7 +50,7 @@ class Engine:
                 verbose=False,
             )
         except (ValueError, RuntimeError, MemoryError) as error:
-            reason = _complaints[-1] if _complaints else str(error)
+            reason = "; ".join(_complaints) or str(error)
             raise ModelUnavailable(
                 f"model {path} does not load with llama-cpp-python {llama_cpp.__version__}: {reason}. "
                 "Free some memory, lower models.context_length, or name another file in models.default"
@@ -62,10 +63,10 @@ class Engine:
         """The conversation in the model's own chat template, ready for its answer."""
         turns: list[Any] = [{"role": each.role, "content": self._defused(each.content)} for each in messages]
         try:
-            prompt = self._template(messages=turns).prompt
+            prompt = self._template(messages=turns).prompt.encode()
         except (TemplateError, ValueError) as error:
             raise ModelError(f"the model's chat template refuses these messages: {error}") from error
-        return self._llama.tokenize(prompt.encode(), add_bos=False, special=True)
+        return self._llama.tokenize(prompt, add_bos=False, special=True)
 
     def generate(
         self,

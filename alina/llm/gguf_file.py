@@ -20,12 +20,16 @@ _SCALAR_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 1
 _DEFAULT_ALIGNMENT = 32
 
 
-def check_gguf(path: Path) -> None:
-    """Raise ModelUnavailable unless `path` is a GGUF file that holds all the tensors it describes."""
+def check_gguf(path: Path) -> int | None:
+    """The context length in tokens that the model was trained for, if the file says so.
+
+    Raises ModelUnavailable unless `path` is a GGUF file that holds all the tensors it describes.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            needed = _Header(file, size).end_of_data()
+            header = _Header(file, size)
+            needed = header.end_of_data()
     except OSError as error:
         raise ModelUnavailable(
             f"model file {path} cannot be read ({error.strerror}): correct models.default in config.yaml"
@@ -38,6 +42,7 @@ def check_gguf(path: Path) -> None:
         raise ModelUnavailable(
             f"model file {path} is truncated: {size} bytes of the {needed} it describes. Fetch it again"
         )
+    return header.context_length
 
 
 class _Malformed(Exception):
@@ -50,6 +55,7 @@ class _Header:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._size = size
+        self.context_length: int | None = None
 
     def end_of_data(self) -> int:
         """Bytes the file must have for the last of its tensors to be whole."""
@@ -63,6 +69,8 @@ class _Header:
             key, value = self._string(), self._value(self._integer("<I"))
             if key == b"general.alignment":
                 alignment = int.from_bytes(value, "little")
+            elif key.endswith(b".context_length"):
+                self.context_length = int.from_bytes(value, "little")
         if tensor_count == 0 or alignment == 0:
             raise _Malformed("it holds no tensors")
         end = max(self._tensor_end() for _ in range(tensor_count))

@@ -70,7 +70,7 @@ class LlamaCppModel:
     @contextmanager
     def _turn(self, seconds: Decimal) -> Iterator[None]:
         """The one context, for one call at a time."""
-        if not self._lock.acquire(timeout=float(seconds)):
+        if not self._lock.acquire(timeout=max(float(seconds), 0)):
             raise ModelBusy(f"model {self._identity.name} answered another call for {seconds} s")
         try:
             yield

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from alina.domain.ports import Model
-from alina.errors import ModelUnavailable
+from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.gguf_file import check_gguf
 from alina.llm.scripted import ScriptedModel, parse_script
 
@@ -18,14 +18,19 @@ _PACKAGE, _SCRIPTED = "package:", "scripted:"
 
 
 def open_model(source: str, *, context_length: int, threads: int) -> Model:
-    """The model named by `source`, checked and loaded. Raises ModelUnavailable.
+    """The model named by `source`, checked and loaded. Raises ModelUnavailable or ConfigError.
 
     Call it in the process that will use it: a model opened before a fork hangs the children.
     """
     path = model_path(source)
     if source.startswith(_SCRIPTED):
-        return ScriptedModel(path.name, path.read_bytes(), context_length=context_length, threads=threads)
-    check_gguf(path)
+        return ScriptedModel(path.name, _script(path), context_length=context_length, threads=threads)
+    trained = check_gguf(path)
+    if trained is not None and context_length > trained:
+        raise ConfigError(
+            f"models.context_length {context_length} is more than {path.name} was trained for: "
+            f"set it to {trained} or less"
+        )
     # Imported here: llama.cpp's library is loaded only by the processes that think.
     from alina.llm.llama_cpp import LlamaCppModel
 
@@ -36,7 +41,7 @@ def check_model(source: str) -> str:
     """One line about the model, without loading it. Raises ModelUnavailable."""
     path = model_path(source)
     if source.startswith(_SCRIPTED):
-        return f"{path.name}: {len(parse_script(path.name, path.read_bytes()))} scripted answers"
+        return f"{path.name}: {len(parse_script(path.name, _script(path)))} scripted answers"
     check_gguf(path)
     return f"{path.name}: GGUF, {path.stat().st_size / 1e6:.0f} MB, sha256 {file_sha256(path)[:12]}"
 
@@ -50,6 +55,15 @@ def model_path(source: str) -> Path:
     if not path.is_file():
         raise ModelUnavailable(f"models.default: {source} names no file, {path} is not there: correct it")
     return path.resolve()
+
+
+def _script(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelUnavailable(
+            f"script {path} cannot be read ({error.strerror}): correct its rights"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

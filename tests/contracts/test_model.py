@@ -95,6 +95,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_figures(model: Model) -> Non
 
 def test_a_missed_deadline_is_busy_and_the_next_call_is_unharmed(model: Model) -> None:
     before = model.complete(REQUEST).text
-    with pytest.raises(ModelBusy, match="deadline"):
-        model.complete(replace(REQUEST, deadline_seconds=Decimal(0)))
+    for past in (Decimal(0), Decimal(-1)):
+        with pytest.raises(ModelBusy, match="deadline"):
+            model.complete(replace(REQUEST, deadline_seconds=past))
     assert model.complete(REQUEST).text == before

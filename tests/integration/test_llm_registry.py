@@ -10,7 +10,7 @@ import numpy
 import pytest
 from gguf import GGUFWriter
 
-from alina.errors import ModelUnavailable
+from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.gguf_file import check_gguf
 from alina.llm.registry import check_model, file_sha256, model_path, open_model
 
@@ -76,7 +76,7 @@ def test_a_foreign_or_hostile_file_is_refused(tmp_path: Path, content: bytes, fa
 
 
 def test_a_gguf_file_that_is_no_language_model_is_refused_with_the_engine_s_reason(small_gguf: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"small\.gguf does not load .*"):
+    with pytest.raises(ModelUnavailable, match=r"small\.gguf does not load .*key not found"):
         open_model(str(small_gguf), context_length=64, threads=1)
 
 
@@ -97,6 +97,11 @@ def test_a_gguf_file_that_is_no_language_model_is_refused_with_the_engine_s_reas
 def test_a_source_that_names_nothing_says_what_to_correct(source: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"models\.default: .*(correct|install)"):
         model_path(source)
+
+
+def test_a_context_longer_than_the_model_was_trained_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"models\.context_length 1000000 .* set it to 8192 or less"):
+        open_model(SHIPPED, context_length=1_000_000, threads=1)
 
 
 def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
