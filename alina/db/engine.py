@@ -59,9 +59,15 @@ def transaction(factory: sessionmaker[Session]) -> Iterator[Session]:
     may then have happened or not: every write is safe to repeat), TransientError for a deadlock,
     a serialization failure or a timeout.
     """
+    with our_errors(), factory.begin() as session:
+        yield session
+
+
+@contextmanager
+def our_errors() -> Iterator[None]:
+    """Whatever the driver raises inside, in the project's words where there are any."""
     try:
-        with factory.begin() as session:
-            yield session
+        yield
     except DBAPIError as error:
         raise _in_our_words(error) from error
 

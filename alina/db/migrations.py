@@ -8,12 +8,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from alina.db.engine import make_engine
-from alina.errors import DatabaseUnavailable
+from alina.db.engine import make_engine, our_errors
 
 #: in a checkout the scripts are at the top, in an installed wheel beside this module
 _FOLDERS = (Path(__file__).parent / "alembic", Path(__file__).parents[2] / "alembic")
@@ -64,12 +62,7 @@ def _locked(url: str) -> Iterator[Connection]:
 def _connected(url: str) -> Iterator[Connection]:
     engine = make_engine(url, poolclass=NullPool)
     try:
-        with engine.begin() as connection:
+        with our_errors(), engine.begin() as connection:
             yield connection
-    except OperationalError as error:
-        raise DatabaseUnavailable(
-            f"Postgres does not answer ({str(error.orig).strip()}): check ALINA_DATABASE_URL, "
-            "or start the embedded one with `alina up`"
-        ) from error
     finally:
         engine.dispose()

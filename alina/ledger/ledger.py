@@ -4,6 +4,7 @@ from alina.ledger.accounts import Accounts
 from alina.ledger.decisions import Decisions
 from alina.ledger.experiments import Experiments
 from alina.ledger.fills import Fills
+from alina.ledger.lookup import Lookup
 from alina.ledger.orders import Orders
 from alina.ledger.positions import Positions
 from alina.ledger.prompts import Prompts
@@ -12,7 +13,9 @@ from alina.ledger.reports import Reports
 from alina.ledger.runs import Runs
 
 
-class Ledger(Accounts, Prompts, Reports, Runs, Proposals, Decisions, Orders, Fills, Positions, Experiments):
+class Ledger(
+    Accounts, Prompts, Reports, Runs, Proposals, Decisions, Orders, Fills, Positions, Experiments, Lookup
+):
     """Everything that must be true of the money, in the transaction of the given session.
 
     It never commits: the unit of work does. Every write is safe to repeat; a contradiction raises

@@ -43,7 +43,7 @@ class Proposals(Part):
         """Proposals stored at least so long ago without a decision, oldest first."""
         query = (
             select(ProposalRow.id)
-            .outerjoin(DecisionRow)
+            .outerjoin(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
             .where(DecisionRow.id.is_(None), is_older(ProposalRow.created_at, older_than))
             .order_by(ProposalRow.created_at)
         )
