@@ -23,7 +23,7 @@ from alina.venue.spec import VenueSpec
 
 _MINUTE_MS = 60_000
 
-#: method, path, handler, request weight as Binance counts it
+#: method, path, what answers, request weight as Binance counts it
 _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/ping", market_routes.ping, 1),
     ("GET", "/api/v3/time", market_routes.server_time, 1),
@@ -56,9 +56,9 @@ class Weight:
         self._minute = 0
         self._used = 0
 
-    def use(self, weight: int, wall_ms: int) -> int:
-        """Count it and return the minute's sum."""
-        minute = wall_ms // _MINUTE_MS
+    def use(self, weight: int, wall: int) -> int:
+        """Count it and return the minute's sum. `wall`: ms since the epoch."""
+        minute = wall // _MINUTE_MS
         if minute != self._minute:
             self._minute, self._used = minute, 0
         self._used += weight
@@ -78,36 +78,30 @@ class VenueDoor:
     def app(self) -> web.Application:
         """The web application; it holds no thread and no task of its own."""
         app = web.Application(middlewares=[_answer_errors, self._meet_faults])
-        for method, path, handler, weight in _PUBLIC:
-            app.router.add_route(method, path, self._door(handler, weight, signed=False))
-        for method, path, handler, weight in _SIGNED:
-            app.router.add_route(method, path, self._door(handler, weight, signed=True))
+        for method, path, answer, weight in _PUBLIC:
+            app.router.add_route(method, path, self._door(answer, weight, signed=False))
+        for method, path, answer, weight in _SIGNED:
+            app.router.add_route(method, path, self._door(answer, weight, signed=True))
         app.router.add_get("/venue/v1/clock", self._clock)
         if self._may_fail:
             app.router.add_post("/venue/v1/faults", self._script_fault)
         return app
 
-    def _door(self, handler: Answer, weight: int, *, signed: bool) -> Handler:
+    def _door(self, answer: Answer, weight: int, *, signed: bool) -> Handler:
         async def door(request: web.Request) -> web.StreamResponse:
-            body = (await request.read()).decode(errors="replace")
-            wall = wall_ms()
-            used = str(self._weight.use(weight, wall))
+            query, body = request.raw_path.partition("?")[2], (await request.read()).decode(errors="replace")
+            params, wall = Params(dict(parse_qsl(query) + parse_qsl(body))), wall_ms()
+            used = self._weight.use(weight, wall)
             try:
-                content = self._answer(request, body, handler, wall, signed=signed)
-                response = web.json_response(content)
+                if signed:
+                    self._signing.check(request.headers, query, body, params, wall)
+                response = web.json_response(answer(self._exchange, params, self._exchange.advance()))
             except Refusal as refusal:
                 response = _refused(refusal)
-            response.headers["X-MBX-USED-WEIGHT-1M"] = used
+            response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
             return response
 
         return door
-
-    def _answer(self, request: web.Request, body: str, handler: Answer, wall: int, *, signed: bool) -> object:
-        query = request.raw_path.partition("?")[2]
-        params = Params(dict(parse_qsl(query) + parse_qsl(body)))
-        if signed:
-            self._signing.check(request.headers, query, body, params, wall)
-        return handler(self._exchange, params, self._exchange.advance())
 
     async def _clock(self, _request: web.Request) -> web.StreamResponse:
         now = self._exchange.advance()

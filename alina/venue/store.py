@@ -4,8 +4,8 @@ WAL with synchronous=FULL: when `save` returns, the change is on the disk.
 """
 
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +63,14 @@ class Page:
     start_ms: int | None = None
     end_ms: int | None = None
     limit: int = 500
+
+    @property
+    def is_newest(self) -> bool:
+        return self.from_id is None and self.start_ms is None
+
+    def conditions(self, key: str, time: str) -> dict[str, object]:
+        """SQL conditions and their values, on these columns."""
+        return {f"{key} >= ?": self.from_id, f"{time} >= ?": self.start_ms, f"{time} <= ?": self.end_ms}
 
 
 class Store:
@@ -138,35 +146,33 @@ class Store:
         self, symbol: str, *, order_id: int | None = None, client_order_id: str | None = None
     ) -> VenueOrder | None:
         """The newest order of `symbol` that has these ids."""
-        row = self._connection.execute(
-            "SELECT * FROM orders WHERE symbol = ?1 AND (?2 IS NULL OR order_id = ?2)"
-            " AND (?3 IS NULL OR client_order_id = ?3) ORDER BY order_id DESC LIMIT 1",
-            (symbol, order_id, client_order_id),
-        ).fetchone()
-        return None if row is None else _record(VenueOrder, row)
+        conditions = {"symbol = ?": symbol, "order_id = ?": order_id, "client_order_id = ?": client_order_id}
+        rows = self._select("orders", "order_id", conditions, newest=True, limit=1)
+        return next((_record(VenueOrder, row) for row in rows), None)
 
     def orders(self, symbol: str, page: Page) -> list[VenueOrder]:
         """Orders of `symbol`, oldest first."""
-        rows = self._page("orders", "order_id", "placed_ms", symbol, page)
+        conditions = {"symbol = ?": symbol, **page.conditions("order_id", "placed_ms")}
+        rows = self._select("orders", "order_id", conditions, newest=page.is_newest, limit=page.limit)
         return [_record(VenueOrder, row) for row in rows]
 
     def fills(self, symbol: str, page: Page, *, order_id: int | None = None) -> list[VenueFill]:
         """Trades of `symbol`, oldest first; of one order if it is named."""
-        rows = self._page("fills", "trade_id", "executed_ms", symbol, page, order_id)
+        conditions: dict[str, object] = {"symbol = ?": symbol, "order_id = ?": order_id}
+        conditions |= page.conditions("trade_id", "executed_ms")
+        rows = self._select("fills", "trade_id", conditions, newest=page.is_newest, limit=page.limit)
         return [_record(VenueFill, row) for row in rows]
 
-    def _page(
-        self, table: str, key: str, time: str, symbol: str, page: Page, order_id: int | None = None
+    def _select(
+        self, table: str, key: str, conditions: Mapping[str, object], *, newest: bool, limit: int
     ) -> Iterable[sqlite3.Row]:
-        direction = "DESC" if page.from_id is None and page.start_ms is None else "ASC"
+        """Rows by `key`, where those conditions hold that have a value: the others would hide the index."""
+        given = {text: value for text, value in conditions.items() if value is not None}
         query = (  # the names are this module's own
-            f"SELECT * FROM (SELECT * FROM {table} WHERE symbol = :symbol"  # noqa: S608
-            " AND (:order_id IS NULL OR order_id = :order_id)"
-            f" AND (:from_id IS NULL OR {key} >= :from_id) AND (:start_ms IS NULL OR {time} >= :start_ms)"
-            f" AND (:end_ms IS NULL OR {time} <= :end_ms)"
-            f" ORDER BY {key} {direction} LIMIT :limit) ORDER BY {key}"
+            f"SELECT * FROM (SELECT * FROM {table} WHERE {' AND '.join(given)}"  # noqa: S608
+            f" ORDER BY {key} {'DESC' if newest else 'ASC'} LIMIT ?) ORDER BY {key}"
         )
-        return self._connection.execute(query, {"symbol": symbol, "order_id": order_id, **asdict(page)})
+        return self._connection.execute(query, (*given.values(), limit))
 
     def _put(self, table: str, records: Iterable[Record]) -> None:
         for record in records:

@@ -9,8 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,6 +27,7 @@ from alina.venue.spec import Listing, VenueSpec
 HEADERS = {"X-MBX-APIKEY": "test-key"}
 SECRET = "test-secret"
 SPEED = 600
+START = Decimal(1_000_000)
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
 
 
@@ -34,6 +38,7 @@ class VenueProcess:
         self.spec = VenueSpec(
             folder=folder / "venue",
             speed=Decimal(changes.pop("speed", SPEED)),
+            balances={"USDT": START},
             api_key=HEADERS["X-MBX-APIKEY"],
             secret=SECRET,
             **changes,
@@ -136,21 +141,34 @@ def test_after_kill_9_the_venue_knows_every_order_it_confirmed(venue: VenueProce
     assert after["instance"] != before["instance"]
 
 
-def test_kill_9_in_the_midst_of_orders_loses_none_that_was_confirmed(venue: VenueProcess) -> None:
-    confirmed = []
-    for round_ in range(3):
-        for number in range(10):
-            name = f"order-{round_}-{number}"
-            venue.ask("POST", "/api/v3/order", **ORDER, newClientOrderId=name)
-            confirmed.append(name)
+def test_kill_9_while_orders_pour_in_loses_none_that_was_confirmed(venue: VenueProcess) -> None:
+    sent: list[str] = []
+    confirmed: list[str] = []
+
+    def pour() -> None:
+        with suppress(OSError, HTTPException):
+            while True:
+                sent.append(f"order-{len(sent)}")
+                venue.ask("POST", "/api/v3/order", **ORDER, newClientOrderId=sent[-1])
+                confirmed.append(sent[-1])
+
+    for round_ in range(1, 4):
+        client = Thread(target=pour)
+        client.start()
+        deadline = time.monotonic() + 20
+        while len(confirmed) < 5 * round_:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         venue.end(signal.SIGKILL)
+        client.join()
         venue.start()
-    orders = venue.ask("GET", "/api/v3/allOrders", symbol="BTCUSDT")
-    assert [one["clientOrderId"] for one in orders] == confirmed
-    trades = venue.ask("GET", "/api/v3/myTrades", symbol="BTCUSDT")
-    paid = sum(Decimal(one["quoteQty"]) for one in trades)
+
+    orders = [one["clientOrderId"] for one in venue.ask("GET", "/api/v3/allOrders", symbol="BTCUSDT")]
+    assert set(confirmed) <= set(orders) <= set(sent)
+    assert len(orders) == len(set(orders))
+    paid = sum(Decimal(one["quoteQty"]) for one in venue.ask("GET", "/api/v3/myTrades", symbol="BTCUSDT"))
     usdt = next(one for one in venue.ask("GET", "/api/v3/account")["balances"] if one["asset"] == "USDT")
-    assert Decimal(usdt["free"]) == 10_000 - paid
+    assert Decimal(usdt["free"]) == START - paid
 
 
 def test_an_order_whose_answer_was_lost_is_found_by_its_client_order_id(venue: VenueProcess) -> None:
