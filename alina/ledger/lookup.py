@@ -1,5 +1,7 @@
 """Finding a run by the beginning of an id that a person has read somewhere."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, union_all
@@ -28,7 +30,7 @@ class Lookup(Part):
             .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
             .where(DecisionRow.id.between(first, last))
         )
-        found = self._session.execute(union_all(runs, proposals, decisions)).all()
+        found: Sequence[Any] = self._session.execute(union_all(runs, proposals, decisions)).all()
         if not found:
             raise LedgerError(
                 f"no decision, proposal or run begins with {name}: `alina decisions` lists them"

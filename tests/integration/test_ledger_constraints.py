@@ -11,7 +11,6 @@ from ledger_cases import (
     SYMBOL,
     approve,
     claim,
-    empty,
     fill,
     migrated_database,
     order_for,
@@ -50,7 +49,6 @@ def engine(postgres_server: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
-    empty(engine)
     with transaction(session_factory(engine)) as session:
         with_agent(Ledger(session))
         yield session

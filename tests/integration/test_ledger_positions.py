@@ -18,7 +18,6 @@ from ledger_cases import (
     SYMBOL,
     claim,
     closed_position,
-    empty,
     fill,
     migrated_database,
     placed,
@@ -46,11 +45,11 @@ def engine(postgres_server: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def ledger(engine: Engine) -> Iterator[Ledger]:
-    empty(engine)
     with transaction(session_factory(engine)) as session:
         ledger = Ledger(session)
         with_agent(ledger)
         yield ledger
+        session.rollback()  # no test leaves a row to the next
 
 
 def held(ledger: Ledger) -> Position:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ledger_cases import HOUR, NOON, closed_position, empty, migrated_database, proposal, run, with_agent
+from ledger_cases import HOUR, NOON, closed_position, migrated_database, proposal, run, with_agent
 from sqlalchemy import Engine
 
 from alina.db.engine import session_factory, transaction
@@ -38,11 +38,11 @@ def engine(postgres_server: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def ledger(engine: Engine) -> Iterator[Ledger]:
-    empty(engine)
     with transaction(session_factory(engine)) as session:
         ledger = Ledger(session)
         with_agent(ledger)
         yield ledger
+        session.rollback()  # no test leaves a row to the next
 
 
 def call(attempt: int = 1, **request: Any) -> ModelCall:
