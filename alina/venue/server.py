@@ -26,7 +26,12 @@ def serve(spec: VenueSpec) -> None:
     Raises DataError for a bad file of candles, SystemStateError where the folder is in use, its books
     do not fit, the port is taken or the disk refuses a change.
     """
-    spec.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        spec.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SystemStateError(
+            f"the venue's folder {spec.folder}: {error.strerror}; give another one"
+        ) from error
     with _only_venue_of(spec.folder):
         (spec.folder / URL_FILE).unlink(missing_ok=True)
         exchange = LocalExchange(spec)
