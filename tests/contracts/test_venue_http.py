@@ -13,8 +13,10 @@ from typing import Any
 import ccxt
 import pytest
 
+from alina.domain.records import utc_from_ms
 from alina.venue.candles_csv import load_series
 from alina.venue.ccxt_options import venue_options
+from alina.venue.clock import ReplayClock
 from alina.venue.replay import Replay
 from alina.venue.spec import Listing, VenueSpec
 
@@ -335,3 +337,22 @@ def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: 
     assert (trade["price"], trade["takerOrMaker"]) == (placed["price"], "maker")
     assert placed["timestamp"] <= trade["timestamp"] <= moving.market_ms()
     client.session.close()
+
+
+def test_after_the_last_candle_the_market_is_closed_and_its_time_stands_still(tmp_path: Path) -> None:
+    venue = Venue(tmp_path, Decimal(1_000_000_000))
+    end, clock, client = (
+        load_series(Listing(SYMBOL).path, warmup=250).end_ms,
+        ReplayClock(venue.url),
+        venue.client(),
+    )
+    deadline = time.monotonic() + 10
+    while venue.market_ms() < end:
+        assert time.monotonic() < deadline
+    assert not client.load_markets()[SYMBOL]["active"]
+    with pytest.raises(ccxt.MarketClosed):
+        client.create_order(SYMBOL, "market", "buy", 1)
+    assert clock.now() == clock.now() == utc_from_ms(end)
+    assert client.fetch_ohlcv(SYMBOL, "1h", limit=1)[0][0] == end - HOUR
+    client.session.close()
+    venue.stop()
