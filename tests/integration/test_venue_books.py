@@ -2,11 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alina.errors import DataError, SystemStateError
 from alina.venue.local_exchange import LocalExchange
@@ -231,3 +234,57 @@ def test_books_that_are_none_are_refused(spec: VenueSpec, tmp_path: Path) -> Non
     (tmp_path / "venue.sqlite").write_bytes(b"not a database, but long enough to be read as one" * 50)
     with pytest.raises(SystemStateError, match="do not open"):
         LocalExchange(spec)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["buy", "sell", "rest", "offer", "cancel", "wait"]),
+            st.integers(1, 400_000),
+            st.booleans(),
+        ),
+        max_size=25,
+    )
+)
+def test_whatever_happened_a_killed_venue_comes_back_with_the_same_books(
+    spec: VenueSpec, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bool]]
+) -> None:
+    spec, wall = replace(spec, folder=tmp_path_factory.mktemp("killed")), Steady()
+    venue = LocalExchange(spec, monotonic_ns=wall)
+    for action, number, is_killed in steps:
+        attempt(venue, wall, action, number)
+        if is_killed:
+            told, held, orders = venue.advance(), venue.engine.accounts.all(), venue.engine.open_orders()
+            killed(venue)
+            venue = LocalExchange(spec, monotonic_ns=wall)
+            assert venue.engine.accounts.all() == held
+            assert venue.engine.open_orders() == orders
+            assert venue.advance() >= told
+        assert_money_is_conserved(venue)
+    killed(venue)
+
+
+def attempt(venue: LocalExchange, wall: Steady, action: str, number: int) -> None:
+    now, quantity = venue.advance(), str(Decimal(number % 3000 + 1) / 1000)
+    orders = venue.engine.open_orders()
+    if action == "wait":
+        wall.pass_ms(number // 10)
+    elif action == "cancel" and orders:
+        venue.cancel([orders[number % len(orders)]], now)
+    elif action != "cancel":
+        side = Side.BUY if action in ("buy", "rest") else Side.SELL
+        resting = limit(side, f"{60 + number % 80}")
+        with suppress(Refusal):
+            venue.place(market(side, quantity) if action in ("buy", "sell") else resting, now)
+
+
+def assert_money_is_conserved(venue: LocalExchange) -> None:
+    """What is held is what was there at first, plus every trade on the books, minus its fee."""
+    expected = {"USDT": Decimal(10_000), "BTC": Decimal(10)}
+    for fill in venue.store.fills("BTCUSDT", Page(limit=10_000)):
+        sign = 1 if fill.side is Side.BUY else -1
+        expected["BTC"] += sign * fill.quantity
+        expected["USDT"] -= sign * fill.quantity * fill.price
+        expected[fill.fee_asset] -= fill.fee
+    assert {one.asset: one.total for one in venue.engine.accounts.all()} == expected
