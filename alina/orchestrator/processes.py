@@ -1,12 +1,13 @@
 """One supervised child process: its start, its log, its end and what it leaves behind."""
 
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,8 +31,6 @@ class ProcessSpec:
     env: Mapping[str, str]  # the whole environment: a secret reaches only whom it is given to
     queue: str | None = None  # the queue it serves, for the watchdog
     grace: float = 30.0  # seconds between being asked to end and being killed
-    ready: Callable[[], bool] | None = None  # the next process starts when this holds
-    ready_within: float = 60.0  # seconds; then the next one starts anyway
 
 
 class Child:
@@ -83,10 +82,11 @@ class Child:
             self.kill_due = time.monotonic() + self.spec.grace
 
     def kill_if_due(self) -> bool:
-        """Kill the whole group if it was asked to end and its grace is over."""
+        """Kill the whole group, once, if it was asked to end and its grace is over."""
         if self._process is None or self.kill_due is None or time.monotonic() < self.kill_due:
             return False
         _kill_group(self._process.pid)
+        self.kill_due = math.inf
         return True
 
     def ended(self) -> int | None:

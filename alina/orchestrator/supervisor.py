@@ -65,7 +65,8 @@ class Supervisor:
         try:
             if left := end_leftovers(self._folder):
                 _log.warning("ended what an earlier supervisor left", pids=left)
-            self._start_in_order()
+            for child in self._children:
+                self._start(child)
             self._keep_running()
         finally:
             self._end_all()
@@ -74,22 +75,6 @@ class Supervisor:
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
-
-    def _start_in_order(self) -> None:
-        for child in self._children:
-            if self._stopping:
-                return
-            self._start(child)
-            self._wait_until_ready(child)
-
-    def _wait_until_ready(self, child: Child) -> None:
-        ready, name = child.spec.ready, child.spec.name
-        while ready and not ready() and not self._stopping:
-            self._look_after(child)
-            if child.lived() > child.spec.ready_within:
-                _log.warning("process not ready in time", process=name, seconds=child.spec.ready_within)
-                return
-            time.sleep(_TICK)
 
     def _keep_running(self) -> None:
         next_look = 0.0
@@ -252,9 +237,7 @@ def _child_status(folder: DataFolder, row: Mapping[str, Any]) -> ProcessStatus:
     return _status(row["name"], None, restarts=row["restarts"])
 
 
-def _status(
-    name: str, pid: int | None, *, restarts: int = 0, with_children: bool = True
-) -> ProcessStatus:
+def _status(name: str, pid: int | None, *, restarts: int = 0, with_children: bool = True) -> ProcessStatus:
     memory, uptime = 0, None
     with suppress(psutil.NoSuchProcess):
         if pid is not None:

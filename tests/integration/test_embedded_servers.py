@@ -36,8 +36,9 @@ sys.stdin.read()
 SERVERS = [EmbeddedPostgres, EmbeddedRedis]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder() -> Iterator[DataFolder]:
+    """One for all tests here, each of which leaves its servers stopped: a cluster takes its time to make."""
     path = Path(tempfile.mkdtemp(prefix="alina-tests-"))
     yield DataFolder(path / "a folder, with a comma" / ("deep" * 30))  # too long for a socket's name
     shutil.rmtree(path)
@@ -48,12 +49,16 @@ def run(folder: DataFolder) -> Iterator[Callable[[type[Server]], Server]]:
     servers: list[Server] = []
 
     def make(kind: type[Server]) -> Server:
-        servers.append(kind(folder))
+        servers.append(quick(kind, folder))
         return servers[-1]
 
     yield make
     for server in servers:
         server.stop()
+
+
+def quick(kind: type[Server], folder: DataFolder) -> Server:
+    return EmbeddedPostgres(folder, settings={"fsync": "off"}) if kind is EmbeddedPostgres else kind(folder)
 
 
 def start_elsewhere(kind: type[Server], folder: DataFolder) -> tuple[subprocess.Popen[str], str, int]:
@@ -149,13 +154,15 @@ def test_postgres_lets_nobody_in_without_the_password(postgres_server: str) -> N
     assert set(str(rules).split()) == {"scram-sha-256"}
 
 
-def test_postgres_listens_on_a_unix_socket_only_and_writes_durably(
-    run: Callable[[type[Server]], Server],
-) -> None:
-    url = run(EmbeddedPostgres).start()
-    assert query(url, "SELECT current_setting('listen_addresses')") == ""
-    assert query(url, "SELECT current_setting('fsync')") == "on"
-    assert query(url, "SELECT current_setting('synchronous_commit')") == "on"
+def test_postgres_listens_on_a_unix_socket_only_and_writes_durably(folder: DataFolder) -> None:
+    server = EmbeddedPostgres(folder)
+    url = server.start()
+    try:
+        assert query(url, "SELECT current_setting('listen_addresses')") == ""
+        assert query(url, "SELECT current_setting('fsync')") == "on"
+        assert query(url, "SELECT current_setting('synchronous_commit')") == "on"
+    finally:
+        server.stop()
 
 
 def test_postgres_carries_pgvector(database_url: str) -> None:
@@ -163,14 +170,16 @@ def test_postgres_carries_pgvector(database_url: str) -> None:
     assert query(database_url, "SELECT '[1,2]'::vector <-> '[1,3]'::vector") == 1.0
 
 
-def test_a_cluster_that_a_crash_left_half_made_is_made_again(
-    folder: DataFolder, run: Callable[[type[Server]], Server]
-) -> None:
-    (folder.path / "postgres.new" / "data").mkdir(parents=True)
-    (folder.path / "postgres.new" / "data" / "PG_VERSION").write_text("18")
-    url = run(EmbeddedPostgres).start()
-    assert query(url, "SELECT current_database()") == "alina"
-    assert not (folder.path / "postgres.new").exists()
+def test_a_cluster_that_a_crash_left_half_made_is_made_again(tmp_path: Path) -> None:
+    unfinished = tmp_path / "postgres.new"
+    (unfinished / "data").mkdir(parents=True)
+    (unfinished / "data" / "PG_VERSION").write_text("18")
+    server = quick(EmbeddedPostgres, DataFolder(tmp_path))
+    try:
+        assert query(server.start(), "SELECT current_database()") == "alina"
+        assert not unfinished.exists()
+    finally:
+        server.stop()
 
 
 def test_postgres_started_after_its_pid_was_given_to_another_process(
@@ -188,9 +197,11 @@ def test_postgres_started_after_its_pid_was_given_to_another_process(
 def test_a_lost_password_file_is_named(folder: DataFolder, run: Callable[[type[Server]], Server]) -> None:
     server = run(EmbeddedPostgres)
     server.start()
-    (folder.path / "secrets" / "postgres").unlink()
+    file = folder.path / "secrets" / "postgres"
+    kept = file.rename(file.with_suffix(".kept"))
     with pytest.raises(SystemStateError, match="secrets/postgres"):
         server.start()
+    kept.rename(file)
 
 
 def test_redis_lets_nobody_in_without_the_password(redis_server: str) -> None:
@@ -229,9 +240,10 @@ def test_started_as_root_the_folders_above_the_data_are_opened_to_nobody_else(
 def keep(url: str) -> None:
     if url.startswith("redis"):
         with Redis.from_url(url) as client:
+            client.flushall()
             client.set("kept", "yes")
     else:
-        query(url, "CREATE TABLE kept AS SELECT true AS kept; SELECT 1")
+        query(url, "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT true AS kept; SELECT 1")
 
 
 def is_kept(url: str) -> bool:
