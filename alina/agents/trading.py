@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alina.agents.base import Hold, Situation, Wish
 from alina.config import Settings
@@ -13,17 +13,16 @@ from alina.domain.portfolio import CloseReason
 from alina.tools import indicators
 
 SYSTEM_PROMPT = """\
-You trade one crypto symbol on the spot market, long only, one position at a time.
-Read the figures, then answer with one JSON object: first the figure that decides, then the action.
-size_percent: how much of the allowed amount. confidence: 0 to 100. stop_percent: distance of the stop.
-Without a position:
-{"rationale": "RSI 38 in an up trend: a dip to buy", "action": "buy", "size_percent": 60, \
-"confidence": 72, "stop_percent": 2}
-{"rationale": "down trend and falling volume", "action": "hold", "size_percent": 10, \
-"confidence": 64, "stop_percent": 2}
-With a position:
-{"rationale": "RSI 74, the move is exhausted", "action": "sell", "confidence": 70}
-{"rationale": "up trend intact, RSI 58", "action": "hold", "confidence": 66}
+You are a trader of one crypto symbol on the spot market, long only.
+You get figures and answer with one JSON object. Examples:
+{"rationale": "The trend is up and RSI 38 is low, so this dip can be bought.", "action": "buy", \
+"size_percent": 60, "confidence": 72, "stop_percent": 2}
+{"rationale": "The trend is down and volume is falling, so it is better to wait.", "action": "hold", \
+"size_percent": 10, "confidence": 64, "stop_percent": 2}
+{"rationale": "RSI 74 is high and the price fell in the last candle, so the move is over.", \
+"action": "sell", "confidence": 70}
+{"rationale": "The trend is up and RSI 58 is moderate, so the position may run.", "action": "hold", \
+"confidence": 66}
 """
 
 USER_TEMPLATE = """\
@@ -39,10 +38,17 @@ What happened before:
 - {{ fact | fence }}
 {% endfor -%}
 {% endif -%}
-Choose the action: {{ actions | join(" or ") }}.
+What does the trend say, what does the RSI say, and is it better to {{ actions | join(" or to ") }}?
 """
 
-Rationale = Annotated[str, Field(min_length=12, max_length=100)]
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("the rationale holds control characters: use plain words")
+    return text
+
+
+Rationale = Annotated[str, Field(min_length=12, max_length=120), AfterValidator(_printable)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 

@@ -181,7 +181,7 @@ class Models(Section):
     context_length: int = Field(2048, ge=512, le=131072, description="tokens")
     threads: int = Field(0, ge=0, description="a child; 0: cores / concurrency, at least 1")
     max_tokens: int = Field(160, ge=32, description="of one answer")
-    temperature: Fraction = Field(Decimal("0.7"), description="0: the likeliest answer")
+    temperature: Fraction = Field(Decimal("0.5"), description="0: the likeliest answer")
     deadline: Duration = Field(timedelta(seconds=60), description="wall time of one answer")
 
     @model_validator(mode="after")

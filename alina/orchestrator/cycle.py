@@ -62,6 +62,9 @@ def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key:
         stored = start(runtime, uow, agent=agent_name, symbol=symbol, as_of=as_of, key=key)
     if stored.state is not RunState.STARTED:
         return stored
+    if runtime.clock.now() - as_of > runtime.settings.trading.proposal_ttl:
+        late = "too late: the candle closed longer ago than trading.proposal_ttl"
+        return _finish(runtime, replace(stored, state=RunState.GATED, summary=late))
     situation, fact_ids = _situation(runtime, stored)
     reason = agent.gate(situation)
     if reason is None:

@@ -16,7 +16,7 @@ from alina.domain.decisions import Approved, Decision, Proposal
 from alina.domain.market import Balances, Market, Ticker
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
 from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeError, ExchangeRefused, OrderFateUnknown, OrderRejected
+from alina.errors import ExchangeError, ExchangeRefused, LedgerError, OrderFateUnknown, OrderRejected
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.risk import kernel
 from alina.risk.limits import Limits, Snapshot
@@ -227,6 +227,6 @@ def settle_all(runtime: Runtime, *, older_than: timedelta = timedelta(0)) -> lis
     for known in pending:
         try:
             settled.append(settle(runtime, known.order.client_order_id))
-        except ExchangeError as error:
+        except (ExchangeError, LedgerError) as error:
             log.warning("order not settled", order=known.order.client_order_id, error=str(error))
     return settled
