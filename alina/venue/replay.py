@@ -24,8 +24,6 @@ class Leg(NamedTuple):
 
     def at(self, ms: int) -> Decimal:
         """The price on this line, not yet on the tick grid."""
-        if self.end_ms == self.start_ms:
-            return self.end
         return self.start + (self.end - self.start) * (ms - self.start_ms) / (self.end_ms - self.start_ms)
 
 
@@ -95,22 +93,25 @@ class Replay:
 
     def _first(self, price: Decimal, since: int, until: int, *, sign: int) -> int | None:
         """`sign` 1: falling to `price`; -1: rising to it (the same, mirrored)."""
-        for leg in self._walked(since, until):
-            start, end = (self._round(leg.at(ms)) for ms in (leg.start_ms, leg.end_ms))
-            if sign * start <= sign * price:
-                return max(leg.start_ms, since + 1)
-            if sign * end <= sign * price:
-                way = abs((leg.start - price) / (leg.end - leg.start)) * (leg.end_ms - leg.start_ms)
-                return min(leg.start_ms + int(way) + 1, leg.end_ms)
+        for leg, first, last in self._walked(since, until):
+
+            def is_reached(ms: int, leg: Leg = leg) -> bool:
+                return sign * self._round(leg.at(ms)) <= sign * price
+
+            if is_reached(first):
+                return first
+            if is_reached(last):
+                moments = range(first, last + 1)
+                return moments[bisect_left(moments, True, key=is_reached)]
         return None
 
-    def _walked(self, since: int, until: int) -> Iterator[Leg]:
-        """The parts of the path within (since, until], in order."""
+    def _walked(self, since: int, until: int) -> Iterator[tuple[Leg, int, int]]:
+        """The lines of the path in (since, until] in order, each with the first and last moment on it."""
         for bar in self._bars[self._index(since) : self._index(until) + 1]:
             for leg in self._legs(bar):
-                start, end = max(leg.start_ms, since), min(leg.end_ms, until)
-                if start <= end and since < end:
-                    yield Leg(start, leg.at(start), end, leg.at(end))
+                first, last = max(leg.start_ms, since + 1), min(leg.end_ms, until)
+                if first <= last:
+                    yield leg, first, last
 
     def _index(self, now: int) -> int:
         """The newest candle that has opened."""
