@@ -8,12 +8,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
+
+settings.register_profile("alina", deadline=None)  # a loaded machine is no fault of the code
+settings.load_profile("alina")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -236,7 +236,7 @@ def test_books_that_are_none_are_refused(spec: VenueSpec, tmp_path: Path) -> Non
         LocalExchange(spec)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(

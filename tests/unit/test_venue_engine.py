@@ -311,4 +311,4 @@ def traded(fills: Sequence[VenueFill], asset: str) -> Decimal:
 
 
 TestConservation = Conservation.TestCase
-TestConservation.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestConservation.settings = settings(max_examples=100, stateful_step_count=30)
