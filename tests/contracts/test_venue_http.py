@@ -328,7 +328,7 @@ def test_a_forming_candle_is_never_ahead_of_the_path(moving: Venue) -> None:
 def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: Venue) -> None:
     client = moving.client()
     ask = client.fetch_ticker(SYMBOL)["ask"]
-    placed = client.create_order(SYMBOL, "limit", "buy", 1, ask * 0.997, {"postOnly": True})
+    placed = client.create_order(SYMBOL, "limit", "buy", 1, ask * 0.9985, {"postOnly": True})
     deadline = time.monotonic() + 60
     while client.fetch_order(placed["id"], SYMBOL)["status"] != "closed":
         assert time.monotonic() < deadline
