@@ -327,15 +327,19 @@ def test_a_forming_candle_is_never_ahead_of_the_path(moving: Venue) -> None:
 
 def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: Venue) -> None:
     client = moving.client()
-    ask = client.fetch_ticker(SYMBOL)["ask"]
-    placed = client.create_order(SYMBOL, "limit", "buy", 1, ask * 0.9985, {"postOnly": True})
+    last = client.fetch_ticker(SYMBOL)["last"]
+    around = [
+        client.create_order(SYMBOL, "limit", side, 1, last * factor, {"postOnly": True})
+        for side, factor in (("buy", 0.9985), ("sell", 1.0015))
+    ]
     deadline = time.monotonic() + 60
-    while client.fetch_order(placed["id"], SYMBOL)["status"] != "closed":
+    while not (trades := client.fetch_my_trades(SYMBOL)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    [trade] = client.fetch_my_trades(SYMBOL, params={"orderId": placed["id"]})
-    assert (trade["price"], trade["takerOrMaker"]) == (placed["price"], "maker")
-    assert placed["timestamp"] <= trade["timestamp"] <= moving.market_ms()
+    [placed] = [one for one in around if one["id"] == trades[0]["order"]]
+    assert client.fetch_order(placed["id"], SYMBOL)["status"] == "closed"
+    assert (trades[0]["price"], trades[0]["takerOrMaker"]) == (placed["price"], "maker")
+    assert placed["timestamp"] <= trades[0]["timestamp"] <= moving.market_ms()
     client.session.close()
 
 
