@@ -3,12 +3,23 @@
 Producers and workers must agree on these: the shortest visibility timeout of any client wins.
 """
 
+from typing import Any
+from uuid import uuid4
+
 from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import AsyncResult
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy.exc import OperationalError
 
 from alina.config import Settings
+from alina.domain.runs import RunResult
+from alina.errors import BrokerUnavailable, DatabaseUnavailable, TransientError
 
 INFERENCE, EXECUTION, DEFAULT = "inference", "execution", "default"
 QUEUES = (INFERENCE, EXECUTION, DEFAULT)
+#: seconds between two looks at a result's row
+_INTERVAL = 0.05
 
 ROUTES = {
     "market.run_cycle": {"queue": INFERENCE},
@@ -64,10 +75,57 @@ def make_celery(settings: Settings, *, database_url: str, redis_url: str) -> Cel
         worker_proc_alive_timeout=60,
         worker_max_tasks_per_child=10_000,
         worker_soft_shutdown_timeout=settings.execution.soft_shutdown.total_seconds(),
-        worker_enable_soft_shutdown_on_idle=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
         worker_hijack_root_logger=False,
     )
     return app
+
+
+class PendingRun:
+    """A run that was enqueued. `id` is the Celery task's id."""
+
+    def __init__(self, result: "AsyncResult[Any]") -> None:
+        self._result = result
+        self.id = str(result.id)
+
+    def get(self, timeout: float | None = None) -> RunResult:
+        """Wait for the result, at most `timeout` seconds.
+
+        Raises what the task raised (an AlinaError), DatabaseUnavailable, or TransientError when the time
+        is over.
+        """
+        try:
+            return RunResult.from_json(self._result.get(timeout=timeout, interval=_INTERVAL))
+        except CeleryTimeout:
+            raise TransientError(
+                f"run {self.id} has no result after {timeout} s: see `alina status`, or wait longer"
+            ) from None
+        except OperationalError as error:
+            raise DatabaseUnavailable(
+                f"Postgres does not answer ({str(error.orig).strip()}): check ALINA_DATABASE_URL, "
+                "or start the embedded one with `alina up`"
+            ) from None
+
+    def ready(self) -> bool:
+        """Whether the result is there."""
+        return bool(self._result.ready())
+
+
+def run_now(app: Celery, agent: str, *, symbol: str) -> PendingRun:
+    """Enqueue one cycle of `agent` over `symbol` at the newest closed candle.
+
+    Raises BrokerUnavailable when Redis does not answer.
+    """
+    return PendingRun(send(app, "market.run_cycle", agent, symbol, None, str(uuid4())))
+
+
+def send(app: Celery, task: str, *arguments: Any) -> "AsyncResult[Any]":
+    """Enqueue any task by name. Raises BrokerUnavailable when Redis does not answer."""
+    try:
+        return app.send_task(task, arguments, retry=False)
+    except BrokerError as error:
+        raise BrokerUnavailable(
+            f"Redis does not answer ({error}): start the system with `alina up`, or check ALINA_REDIS_URL"
+        ) from None
