@@ -65,11 +65,10 @@ class WallClock:
 
 def connections(settings: Settings) -> Connections:
     """ALINA_DATABASE_URL and ALINA_REDIS_URL, or the embedded servers of the data folder."""
-    folder = DataFolder(settings.data_folder)
-    database, redis = settings.database_url, settings.redis_url
+    database, redis, folder = settings.database_url, settings.redis_url, settings.data_folder
     return Connections(
-        database_url=database.get_secret_value() if database else EmbeddedPostgres(folder).url,
-        redis_url=redis.get_secret_value() if redis else EmbeddedRedis(folder).url,
+        database_url=database.get_secret_value() if database else EmbeddedPostgres(DataFolder(folder)).url,
+        redis_url=redis.get_secret_value() if redis else EmbeddedRedis(DataFolder(folder)).url,
     )
 
 
