@@ -1,0 +1,43 @@
+"""The queues as Redis shows them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from alina.errors import BrokerUnavailable, ConfigError
+from alina.orchestrator.restarts import QueueState
+
+_TIMEOUT = 5  # seconds
+
+
+class Broker:
+    """A connection for looking only. Raises ConfigError for what is no Redis URL."""
+
+    def __init__(self, redis_url: str) -> None:
+        import redis
+
+        try:
+            self._redis = redis.Redis.from_url(
+                redis_url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, decode_responses=True
+            )
+        except ValueError:
+            raise ConfigError("ALINA_REDIS_URL is no URL: write redis://host:6379/0") from None
+
+    def queues(self) -> Mapping[str, QueueState]:
+        """Every queue: what waits, and when one of its tasks last began. Raises BrokerUnavailable."""
+        from redis.exceptions import RedisError
+
+        from alina.queues import QUEUES, started_key
+
+        try:
+            waiting = {queue: int(self._redis.llen(queue)) for queue in QUEUES}
+            started = {queue: _moment(self._redis.get(started_key(queue))) for queue in QUEUES}
+        except RedisError as error:
+            raise BrokerUnavailable(
+                f"Redis does not answer ({error}): check ALINA_REDIS_URL, "
+                "or start the embedded one with `alina up`"
+            ) from None
+        return {queue: QueueState(waiting=waiting[queue], last_started=started[queue]) for queue in QUEUES}
+
+
+def _moment(value: object) -> datetime | None:
+    return datetime.fromisoformat(str(value)) if value else None

@@ -1,0 +1,56 @@
+"""The ledger for commands that only need the database, whether or not the system runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alina.config import Settings
+from alina.db.engine import make_engine, session_factory, transaction
+from alina.embedded.folder import DataFolder
+from alina.embedded.postgres import EmbeddedPostgres
+from alina.errors import SystemStateError
+from alina.ledger import Ledger
+
+#: SQLSTATE of a missing table and of a missing column
+_NOT_MIGRATED = frozenset({"42P01", "42703"})
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
+    """One transaction on the ledger. Starts the embedded Postgres for its duration if it does not run.
+
+    Makes nothing: raises SystemStateError where nothing was ever recorded, DatabaseUnavailable.
+    """
+    from sqlalchemy.exc import ProgrammingError
+
+    with _database_url(settings) as url:
+        engine = make_engine(url)
+        try:
+            with transaction(session_factory(engine)) as session:
+                yield Ledger(session)
+        except ProgrammingError as error:
+            if getattr(error.orig, "pgcode", None) not in _NOT_MIGRATED:
+                raise
+            raise SystemStateError(
+                "the database has no tables of this version yet: `alina up` makes them"
+            ) from None
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def _database_url(settings: Settings) -> Iterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    if not (settings.data_folder / "postgres").is_dir():
+        raise SystemStateError(f"nothing was recorded yet in {settings.data_folder}: `alina up` begins")
+    folder = DataFolder(settings.data_folder)
+    server = EmbeddedPostgres(folder)
+    if server.pid is not None:
+        yield server.url
+        return
+    with folder.lock():  # nobody starts the system meanwhile
+        try:
+            yield server.start()
+        finally:
+            server.stop()

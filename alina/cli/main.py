@@ -1,0 +1,89 @@
+"""`alina`: one message and exit code 2 for everything that can be put right, never a traceback.
+
+Exit codes: 0 done; 1 the answer is no (different, down); 2 an error and its remedy; 3 nothing runs;
+130 Ctrl-C.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alina import __version__
+from alina.cli import doing, prompts, reading, running, setup, venue
+from alina.cli.options import Options
+from alina.errors import AlinaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Trade with agents that think with local language models, behind a risk kernel.",
+    epilog="Begin with `alina init`, then `alina doctor`, then `alina up`.",
+)
+for command in (
+    setup.init,
+    setup.doctor,
+    running.up,
+    running.status,
+    running.down,
+    doing.run,
+    doing.halt,
+    doing.resume,
+    reading.decisions,
+    reading.trades,
+    reading.replay,
+    venue.venue,
+    running.demo,
+):
+    app.command()(command)
+app.add_typer(prompts.app, name="prompts")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"alina {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="The settings. Default: ALINA_CONFIG, else ./config.yaml.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
+) -> None:
+    from alina.log import configure_logging
+
+    configure_logging("DEBUG" if debug else "WARNING", "console")
+    context.obj = Options(config)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        app(prog_name="alina")
+    except AlinaError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the disk is full: free some space, or set system.data_folder to another disk")
+
+
+def _fail(message: str) -> None:
+    """Called while the error is handled."""
+    if "--debug" in sys.argv or os.environ.get("ALINA_LOGGING__LEVEL") == "DEBUG":
+        raise
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
