@@ -43,6 +43,14 @@ class InMemoryMemory:
     def get(self, fact_ids: Sequence[UUID]) -> list[Fact]:
         return [self._facts[fact_id] for fact_id in fact_ids if fact_id in self._facts]
 
+    def forget_superseded(self, *, before: datetime) -> int:
+        old = [
+            fact for fact in self._facts.values() if fact.expired_at is not None and fact.expired_at < before
+        ]
+        for fact in old:
+            del self._facts[fact.id], self._vectors[fact.id]
+        return len(old)
+
 
 def _similarity(left: Sequence[float], right: Sequence[float]) -> float:
     """Cosine; below every cosine for a text without meaning, as pgvector sorts it."""

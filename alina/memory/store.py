@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -58,6 +58,12 @@ class PostgresMemory:
         rows = self._session.scalars(select(FactRow).where(FactRow.id.in_(fact_ids)))
         facts = {row.id: _fact(row) for row in rows}
         return [facts[fact_id] for fact_id in fact_ids if fact_id in facts]
+
+    def forget_superseded(self, *, before: datetime) -> int:
+        forgotten = self._session.scalars(
+            delete(FactRow).where(FactRow.expired_at < before).returning(FactRow.id)
+        )
+        return len(forgotten.all())
 
 
 _FIELDS = tuple(Fact.__dataclass_fields__)

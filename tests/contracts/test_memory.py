@@ -190,3 +190,13 @@ def test_facts_come_in_the_order_asked_and_unknown_ids_are_left_out(memory: Memo
     asked = [UUID(int=number) for number in (3, 9, 1)]
     assert [each.id.int for each in memory.get(asked)] == [3, 1]
     assert memory.get([]) == []
+
+
+def test_only_facts_superseded_before_the_moment_are_forgotten(memory: Memory) -> None:
+    for number in (1, 3, 5):
+        memory.remember(fact(number))
+    memory.supersede(UUID(int=1), by=fact(2, valid=1, created=1))
+    memory.supersede(UUID(int=3), by=fact(4, valid=6, created=6))
+    assert memory.forget_superseded(before=at(5)) == 1
+    assert [one.id.int for one in memory.get([UUID(int=n) for n in range(1, 6)])] == [2, 3, 4, 5]
+    assert memory.forget_superseded(before=at(5)) == 0
