@@ -65,8 +65,8 @@ def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
     return CounterMetricFamily(f"alina_{name}", f"{name.replace('_', ' ')} in the ledger", labels=["kind"])
 
 
-def serve(port: int) -> None:
-    """Serve /metrics on loopback until the process ends."""
+def serve(port: int, address: str = "127.0.0.1") -> None:
+    """Serve /metrics until the process ends; on loopback unless told otherwise."""
     settings = load_settings()
     urls = bootstrap.connections(settings)
     unit_of_work = bootstrap.make_unit_of_work(urls.database_url)
@@ -78,9 +78,9 @@ def serve(port: int) -> None:
 
     registry = CollectorRegistry()
     registry.register(PathCollector(counts, lambda: {queue: broker.llen(queue) for queue in QUEUES}))
-    start_http_server(port, addr="127.0.0.1", registry=registry)
+    start_http_server(port, addr=address, registry=registry)
     Event().wait()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), *sys.argv[2:3])

@@ -1,113 +1,159 @@
 """`alina demo`: the whole system over a recorded market, watched until it has shown its work."""
 
 import json
-import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from rich.console import Console
-from rich.table import Table
 
 from alina import bootstrap
-from alina.cli import equity_picture
-from alina.cli.live_view import Event, Progressed, View, make_view
+from alina.agents.trading import SYSTEM_PROMPT
+from alina.cli import data_files
+from alina.cli.demo_summary import Outcome, cycles, refusals, summarise
+from alina.cli.live_view import Progressed, View, Watcher, make_view
 from alina.config import Settings, load_settings, render_config
-from alina.config.units import duration_text
+from alina.domain.market import timeframe_duration
 from alina.domain.portfolio import TradingState
-from alina.domain.runs import Run, RunState
+from alina.domain.runs import CompletionRequest, Message
 from alina.errors import SystemStateError
 from alina.orchestrator import reconciliation
 from alina.orchestrator.runtime import Runtime
 
 CYCLES, TRADES, REFUSALS = 30, 3, 1
 SECONDS = 180
-#: market seconds a wall second: an hour candle every two seconds leaves a small model time to answer
-SPEED = 1800
-#: seconds for the servers and the workers to come up
-START_WITHIN = 90
+SAMPLE = ("BTC/USDT=sample",)
+#: candles already past when the replay begins
+WARMUP = 250
+#: wall seconds a candle lasts: as long as the model needs here, but short enough to see 30 of them
+_FASTEST, _SLOWEST = 1.2, 4.5
+#: wall seconds for the servers and the workers to come up
+_START_WITHIN = 120
 _POLL = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the demo showed; `summary` is JSON-ready."""
+def run_demo(
+    folder: Path,
+    console: Console,
+    *,
+    data: Sequence[str] | None = None,
+    model: str | None = None,
+    seconds: int = SECONDS,
+) -> Outcome:
+    """Run the demo in a new folder below `folder`, show it on `console`, and return what it showed.
 
-    summary: dict[str, Any]
-    differences: list[str]
+    Raises AlinaError for bad data or a missing model, and when the system does not come up.
+    """
+    overrides = _overrides(data or SAMPLE, model)
+    home = (folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}").absolute()
+    overrides["system"] = {"data_folder": str(home / "data")}
+    settings = _configure(home, overrides)
+    _say(console, f"Measuring the model, then starting Postgres, Redis, the venue and the workers in {home}")
+    candle_seconds = min(max(1.6 * _answer_seconds(settings), _FASTEST), _SLOWEST) * len(
+        settings.market.symbols
+    )
+    candle = timeframe_duration(settings.market.timeframe)
+    overrides["market"]["venue"]["speed"] = str(int(candle.total_seconds() / candle_seconds))
+    settings = _configure(home, overrides)
+    _say(console, f"A candle of {settings.market.timeframe} takes {candle_seconds:.1f} s here.")
+    with _system(settings.config_file, home / "up.log"):
+        runtime = bootstrap.make_runtime(
+            settings,
+            database_url=bootstrap.connections(settings).database_url,
+            send=lambda *_: None,
+            keys=bootstrap.venue_keys(settings),
+        )
+        with make_view(console) as view:
+            _watch(runtime, view, seconds)
+        return summarise(runtime, home, _close_the_books(runtime))
 
 
-def demo_settings(folder: Path, data: list[str] | None, model: str | None) -> dict[str, Any]:
-    """What differs from the defaults: a fast market, exits near enough to be seen, no waiting.
+def _overrides(data: Sequence[str], model: str | None) -> dict[str, Any]:
+    """What differs from the defaults: a fast market, near exits, a model asked at every candle.
 
     The values make trades close and limits bite within minutes; they are no advice for real money.
     """
-    overrides: dict[str, Any] = {
-        "system": {"data_folder": str(folder / "data")},
+    chosen = data_files.listings(data)
+    timeframe = data_files.timeframe_of(chosen, warmup=WARMUP)
+    candle = timeframe_duration(timeframe)
+    return {
         "execution": {"concurrency": 1},
-        "market": {"poll_interval": "500ms", "venue": {"speed": SPEED}},
+        "market": {
+            "symbols": [listing.symbol for listing in chosen],
+            "timeframe": timeframe,
+            "poll_interval": timedelta(milliseconds=500),
+            "venue": {"data": [f"{one.symbol}={one.data}" for one in chosen], "warmup": WARMUP},
+        },
         "trading": {
             "gate_always_ask": True,
             "confidence_min": 30,
             "stop_loss": "0.01",
             "take_profit": "0.008",
-            "max_holding": "4h",
+            "max_holding": 4 * candle,
+            "proposal_ttl": 3 * candle,
             "trade_fraction_max": "0.25",
         },
-        "risk": {"max_trade_amount": "1200", "max_price_age": "1h", "cooldown": "3h"},
-        "monitoring": {"reconcile_interval": "3s", "sweep_interval": "5s", "health_interval": "15s"},
+        "risk": {"max_trade_amount": "1200", "max_price_age": candle, "cooldown": 3 * candle},
+        # one thread: a second one gains little here, and loses much when the core is shared
+        "models": {"threads": 1} | ({"default": _absolute(model)} if model else {}),
+        "monitoring": {
+            "reconcile_interval": timedelta(seconds=3),
+            "sweep_interval": timedelta(seconds=5),
+            "health_interval": timedelta(seconds=15),
+        },
     }
-    if data:
-        overrides["market"]["venue"]["data"] = data
-        overrides["market"]["symbols"] = [entry.split("=")[0] for entry in data]
-    if model:
-        overrides["models"] = {"default": model}
-    return overrides
 
 
-def run_demo(
-    folder: Path, console: Console, *, data: list[str] | None, model: str | None, seconds: int = SECONDS
-) -> Outcome:
-    """Run the demo in a new folder below `folder` and return what it showed.
+def _absolute(model: str) -> str:
+    """The model's source with its file made absolute: the demo's config.yaml stands elsewhere."""
+    scheme, separator, file = model.partition(":")
+    if scheme == "package":
+        return model
+    return f"{scheme}:{Path(file).absolute()}" if separator else str(Path(model).absolute())
 
-    Raises AlinaError if the system does not come up.
-    """
-    home = (folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}").absolute()
-    home.mkdir(parents=True)
+
+def _configure(home: Path, overrides: dict[str, Any]) -> Settings:
+    """Write config.yaml into `home` and read it back, as any other command will."""
+    home.mkdir(parents=True, exist_ok=True)
     config = home / "config.yaml"
-    config.write_text(render_config(demo_settings(home, data, model)))
-    settings = load_settings(config)
-    console.print(f"Starting Postgres, Redis, the venue and the workers in {home} ...", soft_wrap=True)
-    with _system(config, home):
-        runtime = _connected(settings)
-        with make_view(console) as view:
-            _watch(runtime, view, seconds)
-        differences = _close_the_books(runtime)
-        return Outcome(_summary(runtime, home, differences), differences)
+    config.write_text(render_config(overrides))
+    return load_settings(config)
+
+
+def _answer_seconds(settings: Settings) -> float:
+    """Wall seconds of a typical answer of the model on this machine, now."""
+    model = bootstrap.make_model(settings)
+    prompt = Message("user", "BTC/USDT, 1h candles: which figure decides, and why? " * 12)
+    request = CompletionRequest(
+        messages=(Message("system", SYSTEM_PROMPT), prompt),
+        json_schema=None,
+        max_tokens=60,
+        temperature=settings.models.temperature,
+        seed=1,
+        deadline_seconds=Decimal(60),
+    )
+    began = time.monotonic()
+    model.complete(request)
+    return time.monotonic() - began
 
 
 @contextmanager
-def _system(config: Path, home: Path) -> Iterator[None]:
+def _system(config: Path, log: Path) -> Iterator[None]:
     """`alina up` as a process of its own, stopped at the end whatever happens."""
-    log = home / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "alina.cli.main", "--config", str(config), "up"],
+            _alina(config, "up"),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the demo, which then stops the system in order
-            env={**os.environ, "ALINA_CONFIG": str(config)},
         )
         try:
             _wait_until_ready(process, config, log)
@@ -119,23 +165,19 @@ def _system(config: Path, home: Path) -> Iterator[None]:
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", config: Path, log: Path) -> None:
-    deadline = time.monotonic() + START_WITHIN
+    deadline = time.monotonic() + _START_WITHIN
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemStateError(f"the system did not start:\n{log.read_text(errors='replace')[-2000:]}")
         if _status(config).get("ready"):
             return
         time.sleep(_POLL)
-    raise SystemStateError(f"the system was not ready within {START_WITHIN} s: see {log}")
+    raise SystemStateError(f"the system was not ready within {_START_WITHIN} s: see {log}")
 
 
 def _status(config: Path) -> dict[str, Any]:
     """What `alina status --json` says; empty while it says nothing yet."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "alina.cli.main", "--config", str(config), "status", "--json"],
-        capture_output=True,
-        check=False,
-    )
+    shown = subprocess.run(_alina(config, "status", "--json"), capture_output=True, check=False)
     try:
         answer = json.loads(shown.stdout)
     except ValueError:
@@ -143,107 +185,30 @@ def _status(config: Path) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _connected(settings: Settings) -> Runtime:
-    """A runtime beside the system's own: it reads the ledger, and compares the books at the end."""
-    return bootstrap.make_runtime(
-        settings,
-        database_url=bootstrap.connections(settings).database_url,
-        send=lambda *_: None,
-        keys=bootstrap.venue_keys(settings),
-    )
-
-
-class _Watcher:
-    """Turns what is new in the ledger into events, each shown once."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._seen: set[UUID] = set()
-
-    def events(self) -> list[Event]:
-        """What was decided since the last call, oldest first."""
-        with self._runtime.unit_of_work() as uow:
-            ended = [run for run in uow.ledger.runs(limit=40) if run.state is not RunState.STARTED]
-            trails = {
-                trail.proposal.run_id or trail.proposal.id: trail for trail in uow.ledger.decisions(limit=40)
-            }
-        new = []
-        for run in reversed(ended):
-            trail = trails.get(run.id)
-            is_decided = run.state is not RunState.PROPOSED or trail is not None
-            if run.id not in self._seen and is_decided:
-                self._seen.add(run.id)
-                new.append(_run_event(run, trail))
-        for key, trail in reversed(trails.items()):
-            if trail.run is None and key not in self._seen:
-                self._seen.add(key)
-                new.append(_exit_event(trail))
-        return new
-
-
-def _run_event(run: Run, trail: Any) -> Event:
-    speed = run.calls[-1].completion.tokens_per_second if run.calls else None
-    decision = trail.proposal.side.value if trail else run.state.value
-    return Event(
-        candle=run.as_of,
-        symbol=run.symbol,
-        decision=decision,
-        why=trail.proposal.rationale if trail else run.summary,
-        verdict=_verdict(trail) if trail else "",
-        order=_order(trail) if trail else "",
-        speed=speed,
-    )
-
-
-def _exit_event(trail: Any) -> Event:
-    proposal = trail.proposal
-    return Event(
-        candle=proposal.as_of,
-        symbol=proposal.symbol,
-        decision="sell",
-        why=proposal.rationale,
-        verdict=_verdict(trail),
-        order=_order(trail),
-    )
-
-
-def _verdict(trail: Any) -> str:
-    reason = trail.decision.reason
-    return f"{trail.decision.verdict} {reason.name}" if reason else str(trail.decision.verdict)
-
-
-def _order(trail: Any) -> str:
-    order = trail.order
-    return f"{order.state.value} {order.filled_quantity:f}" if order else ""
+def _alina(config: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "alina.cli.main", "--config", str(config), *arguments]
 
 
 def _watch(runtime: Runtime, view: View, seconds: int) -> None:
     """Show events until every goal is reached or the time is over."""
-    watcher = _Watcher(runtime)
+    watcher = Watcher(runtime)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for event in watcher.events():
             view.show(event)
-        goals = _goals(runtime)
         with runtime.unit_of_work() as uow:
+            counts = uow.ledger.counts()
             curve = uow.ledger.equity_curve(runtime.account)
-        left = deadline - time.monotonic()
-        view.progress(Progressed(goals=goals, equity=curve[-1] if curve else None, seconds_left=left))
+        goals = {
+            "cycles": (cycles(counts), CYCLES),
+            "closed trades": (counts["closed_trades"], TRADES),
+            "denied or rejected": (refusals(counts), REFUSALS),
+        }
+        equity, left = curve[-1] if curve else None, deadline - time.monotonic()
+        view.progress(Progressed(goals=goals, equity=equity, seconds_left=left))
         if all(done >= goal for done, goal in goals.values()):
             return
         time.sleep(_POLL)
-
-
-def _goals(runtime: Runtime) -> dict[str, tuple[int, int]]:
-    with runtime.unit_of_work() as uow:
-        counts = uow.ledger.counts()
-    cycles = sum(counts[f"runs:{state.value}"] for state in RunState if state is not RunState.STARTED)
-    refusals = counts["decisions:denied"] + counts["orders:rejected"]
-    return {
-        "cycles": (cycles, CYCLES),
-        "closed trades": (counts["closed_trades"], TRADES),
-        "denied or rejected": (refusals, REFUSALS),
-    }
 
 
 def _close_the_books(runtime: Runtime) -> list[str]:
@@ -265,106 +230,5 @@ def _close_the_books(runtime: Runtime) -> list[str]:
         time.sleep(_POLL)
 
 
-def _summary(runtime: Runtime, home: Path, differences: list[str]) -> dict[str, Any]:
-    """The figures of the whole run, and the picture; written to summary.json too."""
-    symbol = runtime.settings.market.symbols[0]
-    with runtime.unit_of_work() as uow:
-        counts = uow.ledger.counts()
-        curve = uow.ledger.equity_curve(runtime.account)
-        trades = uow.ledger.closed_trades(limit=1000)
-        latencies = sorted(uow.ledger.latencies_ms())
-        runs = uow.ledger.runs(limit=1000)
-        fills = uow.ledger.fills(runtime.account, symbol)
-        candles = uow.candles.history(
-            symbol, runtime.settings.market.timeframe, until=runtime.clock.now(), limit=1000
-        )
-    shown = [candle for candle in candles if curve and candle.close_time >= curve[0].as_of]
-    picture = home / "equity.png"
-    model = runtime.settings.models.default.rsplit("/", 1)[-1]
-    equity_picture.draw(picture, curve, shown, fills, title=f"{symbol}, {model}: equity after fees")
-    held = equity_picture.held_instead(curve, shown)
-    speeds = [run.calls[-1].completion.tokens_per_second for run in runs if run.calls]
-    summary = {
-        "cycles": _goals(runtime)["cycles"][0],
-        "runs": _part(counts, "runs"),
-        "decisions": _part(counts, "decisions"),
-        "denials": _part(counts, "denials"),
-        "orders": _part(counts, "orders"),
-        "closed_trades": len(trades),
-        "winning_trades": sum(1 for trade in trades if trade.realised_pnl > 0),
-        "pnl_after_fees": f"{sum((trade.realised_pnl for trade in trades), Decimal(0)):f}",
-        "equity_start": f"{curve[0].total:.2f}" if curve else None,
-        "equity_end": f"{curve[-1].total:.2f}" if curve else None,
-        "buy_and_hold_end": f"{held[-1][1]:.2f}" if held else None,
-        "market_time": duration_text(curve[-1].as_of - curve[0].as_of) if curve else None,
-        "tokens_per_second": f"{statistics.median(speeds):.0f}" if speeds else None,
-        "proposal_to_acknowledged_ms": {
-            "p50": _percentile(latencies, 50),
-            "p99": _percentile(latencies, 99),
-            "orders": len(latencies),
-        },
-        "books_agree": not differences,
-        "differences": differences,
-        "stored": {
-            "folder": str(home),
-            "config": str(home / "config.yaml"),
-            "equity_picture": str(picture),
-            "logs": str(home / "data" / "logs"),
-        },
-    }
-    (home / "summary.json").write_text(json.dumps(summary, indent=1))
-    return summary
-
-
-def _part(counts: dict[str, int], name: str) -> dict[str, int]:
-    prefix = f"{name}:"
-    return {
-        key.removeprefix(prefix): value for key, value in counts.items() if key.startswith(prefix) and value
-    }
-
-
-def _percentile(ordered: list[Decimal], percent: int) -> str | None:
-    if not ordered:
-        return None
-    return f"{ordered[min(len(ordered) * percent // 100, len(ordered) - 1)]:.1f}"
-
-
-def print_summary(console: Console, outcome: Outcome) -> None:
-    """The table at the end, and the honest words about the model."""
-    summary = outcome.summary
-    table = Table(title="What happened", show_header=False)
-    latency = summary["proposal_to_acknowledged_ms"]
-    rows = {
-        "cycles": f"{summary['cycles']} ({_counted(summary['runs'])})",
-        "decisions": _counted(summary["decisions"]),
-        "denied because": _counted(summary["denials"]),
-        "orders": _counted(summary["orders"]),
-        "closed trades": f"{summary['closed_trades']}, {summary['winning_trades']} won",
-        "PnL after fees": summary["pnl_after_fees"],
-        "equity": f"{summary['equity_start']} -> {summary['equity_end']} over {summary['market_time']}",
-        "buy and hold": summary["buy_and_hold_end"],
-        "model": f"{summary['tokens_per_second']} tokens/s (median)",
-        "proposal to acknowledged": f"p50 {latency['p50']} ms, p99 {latency['p99']} ms",
-        "books of venue and ledger": "agree" if not outcome.differences else "DIFFER",
-        "equity picture": summary["stored"]["equity_picture"],
-        "everything else": summary["stored"]["folder"],
-    }
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    console.print(table)
-    for difference in outcome.differences:
-        console.print(f"  {difference}", style="red")
-    console.print(
-        "The default model is small and no good trader; what this shows is everything around it: "
-        "every decision above is stored and can be replayed.",
-    )
-    console.print(
-        f"  alina --config {summary['stored']['config']} decisions", soft_wrap=True, highlight=False
-    )
-    console.print(
-        f"  alina --config {summary['stored']['config']} replay ID", soft_wrap=True, highlight=False
-    )
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{value} {name}" for name, value in counts.items()) or "none"
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Protocol, Self
+from uuid import UUID
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,9 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from alina.domain.portfolio import Equity
+from alina.domain.runs import Run, RunState
+from alina.ledger import DecisionTrail
+from alina.orchestrator.runtime import Runtime
 
 _ROWS = 14
-_STYLES = {"approved": "green", "denied": "red", "failed": "red", "closed": "cyan"}
+_STYLES = {"approved": "green", "denied": "red"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,56 @@ class Event:
         if self.speed is not None:
             parts.append(f"{self.speed:.0f} tokens/s")
         return f"{'  '.join(parts)}  {self.why}"
+
+
+class Watcher:
+    """Turns what is new in the ledger into events, each shown once."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._seen: set[UUID] = set()
+
+    def events(self) -> list[Event]:
+        """What was decided since the last call, oldest first. A proposal waits for its verdict."""
+        with self._runtime.unit_of_work() as uow:
+            runs = uow.ledger.runs(limit=40)
+            trails = uow.ledger.decisions(limit=40)
+        undecided = [
+            _run_event(run)
+            for run in reversed(runs)
+            if run.state not in (RunState.STARTED, RunState.PROPOSED) and self._is_new(run.id)
+        ]
+        return undecided + [_trail_event(t) for t in reversed(trails) if self._is_new(t.decision.id)]
+
+    def _is_new(self, key: UUID) -> bool:
+        is_new = key not in self._seen
+        self._seen.add(key)
+        return is_new
+
+
+def _run_event(run: Run) -> Event:
+    """A run that proposed nothing."""
+    return Event(
+        candle=run.as_of, symbol=run.symbol, decision=run.state.value, why=run.summary, speed=_speed(run)
+    )
+
+
+def _trail_event(trail: DecisionTrail) -> Event:
+    """A proposal with its verdict and its order."""
+    proposal, decision, order = trail.proposal, trail.decision, trail.order
+    return Event(
+        candle=proposal.as_of,
+        symbol=proposal.symbol,
+        decision=proposal.side.value,
+        why=proposal.rationale,
+        verdict=f"{decision.verdict} {decision.reason.name}" if decision.reason else decision.verdict,
+        order=f"{order.state.value} {order.filled_quantity:f}" if order else "",
+        speed=_speed(trail.run) if trail.run else None,
+    )
+
+
+def _speed(run: Run) -> Decimal | None:
+    return run.calls[-1].completion.tokens_per_second if run.calls else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +201,11 @@ class TableView:
             table.add_column(heading, no_wrap=True)
         table.add_column("why", ratio=1, no_wrap=True, overflow="ellipsis")
         for event in self._events:
-            verdict = event.verdict or event.decision
             table.add_row(
                 f"{event.candle:%m-%d %H:%M}",
                 event.symbol,
                 event.decision,
-                Text(event.verdict, style=_STYLES.get(verdict.split(" ")[0], "")),
+                Text(event.verdict, style=_STYLES.get(event.verdict.split(" ")[0], "")),
                 event.order,
                 f"{event.speed:.0f}" if event.speed is not None else "",
                 event.why,

@@ -14,7 +14,7 @@ _SIZE_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
 def _duration(value: Any) -> timedelta:
-    if isinstance(value, timedelta):
+    if isinstance(value, timedelta):  # from code, with its unit
         return value
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", str(value).strip())
     if match is None:
