@@ -129,7 +129,7 @@ class LineView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown: Decimal | None = None
+        self._shown = ""
 
     def __enter__(self) -> Self:
         return self
@@ -144,9 +144,9 @@ class LineView:
 
     def progress(self, progressed: Progressed) -> None:
         equity = progressed.equity
-        if equity is None or equity.total == self._shown:
+        if equity is None or f"{equity.total:.2f}" == self._shown:
             return
-        self._shown = equity.total
+        self._shown = f"{equity.total:.2f}"
         goals = ", ".join(f"{name} {done}/{goal}" for name, (done, goal) in progressed.goals.items())
         self._print(f"{equity.as_of:%Y-%m-%d %H:%M}  equity {equity.total:.2f}  {goals}")
 
