@@ -47,13 +47,22 @@ class Accounts(Part):
             .where(BalanceRow.account == account, BalanceRow.asset.not_in(balances))
             .values(free=0, locked=0, as_of=at)
         )
-        for asset, balance in balances.items():
-            now = {"free": balance.free, "locked": balance.locked, "as_of": at}
-            opening = balance.total if is_first else 0
+        rows = [
+            {
+                "account": account,
+                "asset": asset,
+                "free": balance.free,
+                "locked": balance.locked,
+                "opening": balance.total if is_first else 0,
+                "as_of": at,
+            }
+            for asset, balance in balances.items()
+        ]
+        if rows:  # one statement: an exchange may name hundreds of assets, and the account is locked
+            statement = insert(BalanceRow).values(rows)
+            now = {name: statement.excluded[name] for name in ("free", "locked", "as_of")}
             self._session.execute(
-                insert(BalanceRow)
-                .values(account=account, asset=asset, opening=opening, **now)
-                .on_conflict_do_update(index_elements=["account", "asset"], set_=now)
+                statement.on_conflict_do_update(index_elements=["account", "asset"], set_=now)
             )
 
     def balances(self, account: str) -> Balances:
