@@ -2,19 +2,19 @@
 
 What if the process dies here?
   before the decision commits: nothing happened; the sweeper sends the proposal again.
-  after the decision, before the claim: the sweeper finds an approved decision without an order.
+  after the decision, before the claim: the sweeper finds an approved decision without an order; it is
+  carried out only if it still stands.
   after the claim, before or during the request, or before its answer is stored: the order stays
   SUBMITTING; nobody sends it again, `settle` asks the exchange what became of it.
 """
 
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from alina.domain.decisions import Approved, Decision, Proposal
 from alina.domain.market import Balances, Market, Ticker
-from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
+from alina.domain.orders import LedgerOrder, Order, PlacedOrder, client_order_id_for
 from alina.domain.portfolio import TradingState
 from alina.errors import ExchangeError, ExchangeRefused, LedgerError, OrderFateUnknown, OrderRejected
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -27,18 +27,16 @@ log = structlog.get_logger(__name__)
 def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     """Decide a proposal and carry it out. Safe to repeat: one decision, one order, one submission.
 
-    Raises DatabaseUnavailable (transient: repeat), LedgerError for an unknown proposal.
+    Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
+    proposal.
     """
     decision = _decide(runtime, proposal_id)
     if decision.content_hash is None:
         return decision
-    with runtime.unit_of_work() as uow:
-        proposal = uow.ledger.proposal(proposal_id)
-        order = _order(proposal, decision)
-        is_ours_to_send = uow.ledger.claim_order(decision, order)
-    if is_ours_to_send:
+    order = _claim(runtime, decision)
+    if order is not None:
         _submit(runtime, order)
-    settle(runtime, order.client_order_id)
+    settle(runtime, client_order_id_for(decision.id))
     return decision
 
 
@@ -128,6 +126,34 @@ def _figures(snapshot: Snapshot) -> dict[str, str | None]:
     }
 
 
+def _claim(runtime: Runtime, decision: Decision) -> Order | None:
+    """The order, stored as SUBMITTING, if this caller is the one to send it.
+
+    An approval that no longer stands ends as a rejected order that was never sent, which gives its
+    reservation back.
+    """
+    with runtime.unit_of_work() as uow:
+        proposal = uow.ledger.proposal(decision.proposal_id)
+        state = uow.ledger.lock_account(proposal.account).trading_state
+        order = _order(proposal, decision)
+        if not uow.ledger.claim_order(decision, order):
+            return None
+        obstacle = _obstacle(runtime, proposal, decision, state)
+        if obstacle is None:
+            return order
+        uow.ledger.record_rejected(order.client_order_id, message=f"not sent: {obstacle}")
+    log.warning("approval not carried out", order=order.client_order_id, reason=obstacle)
+    return None
+
+
+def _obstacle(runtime: Runtime, proposal: Proposal, decision: Decision, state: TradingState) -> str | None:
+    """Why an approval no longer stands: somebody stopped trading since, or its price is too old by now."""
+    if state is TradingState.HALTED or (state is TradingState.REDUCING and not proposal.reduce_only):
+        return f"trading state is {state.value}"
+    age, limit = runtime.clock.now() - decision.decided_at, runtime.settings.risk.max_price_age
+    return f"approved {age} ago, and a price is good for {limit}" if age > limit else None
+
+
 def _order(proposal: Proposal, decision: Decision) -> Order:
     return Order(
         client_order_id=client_order_id_for(decision.id),
@@ -172,7 +198,7 @@ def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
     if known.settled:
         return known
     symbol = known.order.symbol
-    if known.state is OrderState.SUBMITTING or not known.state.is_final:
+    if not known.state.is_final:
         placed = runtime.exchange.find(symbol, client_order_id)
         if placed is None:
             return _absent(runtime, known)
@@ -219,14 +245,19 @@ def _after_settlement(runtime: Runtime, known: LedgerOrder) -> None:
         runtime.send("learning.evaluate", str(position_id))
 
 
-def settle_all(runtime: Runtime, *, older_than: timedelta = timedelta(0)) -> list[LedgerOrder]:
-    """Settle every order that is not settled yet; one that fails does not stop the others."""
+def settle_all(runtime: Runtime) -> list[str]:
+    """Settle every order that is not settled yet; one that fails does not stop the others.
+
+    Returns what the exchange says of an order and the ledger contradicts, one line each.
+    """
     with runtime.unit_of_work() as uow:
-        pending = uow.ledger.unsettled_orders(older_than=older_than)
-    settled = []
+        pending = uow.ledger.unsettled_orders()
+    contradictions = []
     for known in pending:
         try:
-            settled.append(settle(runtime, known.order.client_order_id))
-        except (ExchangeError, LedgerError) as error:
+            settle(runtime, known.order.client_order_id)
+        except ExchangeError as error:
             log.warning("order not settled", order=known.order.client_order_id, error=str(error))
-    return settled
+        except LedgerError as error:
+            contradictions.append(str(error))
+    return contradictions

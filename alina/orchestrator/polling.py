@@ -18,8 +18,8 @@ def poll(runtime: Runtime) -> int:
     started = 0
     for symbol in runtime.settings.market.symbols:
         try:
+            protection.propose_exits(runtime, symbol)  # first: a stop needs no candles
             latest = poll_symbol(runtime, symbol)
-            protection.propose_exits(runtime, symbol)
         except ExchangeError as error:
             log.warning("symbol not polled", symbol=symbol, error=str(error))
             continue

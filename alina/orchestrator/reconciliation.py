@@ -20,9 +20,9 @@ def reconcile(runtime: Runtime) -> list[str]:
     A difference sets REDUCING and is logged; nothing sets ACTIVE again by itself. Returns the differences.
     Raises ExchangeUnavailable (transient).
     """
-    execution.settle_all(runtime)
+    contradictions = execution.settle_all(runtime)
     record_equity(runtime)
-    differences = compare(runtime)
+    differences = contradictions + compare(runtime)
     if differences:
         log.error("books differ from the exchange", differences=differences)
         with runtime.unit_of_work() as uow:
