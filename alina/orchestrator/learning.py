@@ -17,6 +17,7 @@ from alina.domain.evaluation import CasePart, Evaluation, Experiment, Experiment
 from alina.domain.market import timeframe_duration
 from alina.domain.ports import Fact
 from alina.domain.runs import PromptRevision, Run, RunState
+from alina.errors import ModelError, ModelUnavailable, TransientError
 from alina.llm import prompts
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
@@ -192,19 +193,32 @@ def _answer_case(runtime: Runtime, challenger: PromptRevision, case: ExperimentC
         run = uow.ledger.run(case.run_id)
         outcome = _outcome(runtime, uow, run)
     request = replace(run.calls[0].request, messages=prompts.render(challenger, run.context))
-    text = runtime.model().complete(request).text
+    try:
+        text = runtime.model().complete(request).text
+    except (ModelUnavailable, TransientError):
+        raise
+    except ModelError as error:  # its longer prompt does not fit: no answer, so no trade
+        log.warning("the challenger has no answer", run=str(run.id), error=str(error))
+        text = ""
     return _score(runtime, run, replace(outcome, action=_action(text)))
 
 
 def _conclude(runtime: Runtime, experiment: Experiment) -> Experiment:
-    """Promote the challenger only if it is better on the held-out part with the confidence asked for."""
+    """Promote the challenger only if it is better on the held-out part with the confidence asked for.
+
+    And only in place of the champion it was compared with: a person's choice since then stays.
+    """
     needed = runtime.settings.self_optimization.confidence
     with runtime.unit_of_work() as uow:
+        stored = uow.ledger.experiment(experiment.key)
+        if stored is not None and stored.state is not ExperimentState.RUNNING:
+            return stored  # another delivery of the same task was faster
         held_out = [case for case in uow.ledger.cases(experiment.id) if case.part is CasePart.HELD_OUT]
         ours = [case.champion_score for case in held_out]
         theirs = [case.challenger_score for case in held_out if case.challenger_score is not None]
         confidence = optimizer.probability_better(ours, theirs, seed=experiment.id.int % 2**32)
-        is_promoted = confidence >= needed
+        is_replaced = uow.ledger.active_revision(experiment.prompt).id != experiment.champion_id
+        is_promoted = confidence >= needed and not is_replaced
         ended = replace(
             experiment,
             state=ExperimentState.PROMOTED if is_promoted else ExperimentState.REJECTED,
@@ -212,7 +226,8 @@ def _conclude(runtime: Runtime, experiment: Experiment) -> Experiment:
             challenger_score=_mean(theirs),
             confidence=confidence,
             conclusion=f"held-out mean {_mean(ours)} -> {_mean(theirs)} over {len(ours)} cases, "
-            f"P(better) {confidence}, {needed} needed",
+            f"P(better) {confidence}, {needed} needed"
+            + ("; the champion was replaced meanwhile" if is_replaced else ""),
         )
         uow.ledger.save_experiment(ended)
         if is_promoted:
