@@ -25,6 +25,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from alina import bootstrap
 from alina.config import Settings
 from alina.db import migrations
+from alina.db.tables import Base
 from alina.domain.decisions import Decision, Proposal
 from alina.domain.market import Candle
 from alina.domain.orders import OrderSide, OrderType
@@ -144,6 +145,13 @@ def migrated(server: str) -> Iterator[str]:
         migrations.upgrade(url)
         yield url
         admin.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def empty(database_url: str) -> None:
+    """Delete every row."""
+    with closing(create_engine(database_url, poolclass=NullPool).connect()) as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)}"))
+        connection.commit()
 
 
 def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str, Any]) -> Settings:

@@ -1,23 +1,19 @@
 """One proposal, at most one order, wherever the process dies."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from system import (
-    HOLD,
-    Died,
-    RunningVenue,
-    System,
-    migrated,
-    proposal,
-    running_venue,
-    system,
-)
+from system import HOLD, Died, RunningVenue, System, migrated, proposal, running_venue, system
 
 from alina.domain.orders import LedgerOrder, OrderState
 from alina.domain.portfolio import TradingState
@@ -25,7 +21,6 @@ from alina.orchestrator import protection, reconciliation, sweeping
 from alina.orchestrator.runtime import UnitOfWork
 
 Make = Callable[..., System]
-ORDER = ("POST", "/api/v3/order")
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +173,62 @@ def test_an_exit_dies_at_every_step_and_sells_what_was_bought_once(make: Make) -
         if not fuse.burnt_at:
             break
     assert {"before submit", "after submit", "before learning.evaluate is sent"} <= set(places)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from uuid import UUID
+from alina import bootstrap
+from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.orchestrator import execution
+from system import KEYS, settings_for
+
+home, symbol, account, database_url, proposal_id, point = sys.argv[1:]
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+submit, fills = CcxtExchange.submit, CcxtExchange.fills
+
+def dying_submit(self, order):
+    if point == "before submit":
+        die()
+    placed = submit(self, order)
+    if point == "after submit":
+        die()
+    return placed
+
+def dying_fills(self, *args, **kwargs):
+    die()
+
+CcxtExchange.submit = dying_submit
+if point == "before fills":
+    CcxtExchange.fills = dying_fills
+settings = settings_for(Path(home), symbol, account)
+runtime = bootstrap.make_runtime(settings, database_url=database_url, send=lambda *_: None, keys=KEYS)
+execution.execute(runtime, UUID(proposal_id))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "state_then", "orders_after"),
+    [
+        ("before submit", OrderState.SUBMITTING, 0),
+        ("after submit", OrderState.SUBMITTING, 1),
+        ("before fills", OrderState.FILLED, 1),
+    ],
+)
+def test_an_executor_killed_by_the_system_leaves_the_books_to_be_made_equal(
+    make: Make, ledger_url: str, venue: RunningVenue, point: str, state_then: OrderState, orders_after: int
+) -> None:
+    one = make()
+    wish = proposal(one)
+    arguments = (str(venue.home), one.symbol, one.runtime.account, ledger_url, str(wish.id), point)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], env=environment, timeout=60, capture_output=True
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    (order,) = orders_of(one)
+    assert (order.state, order.settled) == (state_then, False)
+    recovered(one, lambda: one.execute(wish.id))
+    assert_the_books_are_equal(one, point)
+    assert one.on_venue() == orders_after
