@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.engine import json_text
-from alina.db.tables import ModelCallRow, RunRow
+from alina.db.tables import AccountRow, ModelCallRow, RunRow
+from alina.domain.portfolio import TradingState
 from alina.domain.runs import (
     Completion,
     CompletionRequest,
@@ -107,16 +108,19 @@ class Runs(Part):
         )
         return self._with_calls(self._session.scalars(query.order_by(RunRow.created_at)))
 
-    def failed_runs(self, *, within: timedelta) -> int:
-        """How many runs failed within this wall time up to now."""
-        return (
-            self._session.scalar(
-                select(func.count()).where(
-                    RunRow.state == RunState.FAILED, RunRow.finished_at > func.clock_timestamp() - within
-                )
-            )
-            or 0
+    def failed_runs(self, *, within: timedelta, account: str | None = None) -> int:
+        """How many runs failed within this wall time up to now.
+
+        Of an ACTIVE account, only since somebody set it so: what was looked into counts no more.
+        """
+        activated = (
+            select(AccountRow.state_changed_at)
+            .where(AccountRow.name == account, AccountRow.trading_state == TradingState.ACTIVE)
+            .scalar_subquery()
         )
+        since = func.greatest(func.clock_timestamp() - within, activated)  # it passes over NULL
+        query = select(func.count()).where(RunRow.state == RunState.FAILED, RunRow.finished_at > since)
+        return self._session.scalar(query) or 0
 
     def _with_calls(self, rows: Iterable[RunRow]) -> list[Run]:
         found_rows = list(rows)

@@ -62,7 +62,7 @@ def safe_mode(runtime: Runtime) -> str:
     """REDUCING once `safe_mode_errors` runs failed within the window; only a person sets ACTIVE again."""
     settings = runtime.settings.error_handling
     with runtime.unit_of_work() as uow:
-        failed = uow.ledger.failed_runs(within=settings.safe_mode_window)
+        failed = uow.ledger.failed_runs(within=settings.safe_mode_window, account=runtime.account)
         if failed < settings.safe_mode_errors:
             return f"ok, {failed} failed"
         account = uow.ledger.lock_account(runtime.account)
