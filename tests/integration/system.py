@@ -216,8 +216,11 @@ class System:
     def deliver(self) -> None:
         """Do everything that was enqueued, and what that enqueues."""
         while self.sent:
-            task, *arguments = self.sent.pop(0)
-            _TASKS[task](self.runtime, *arguments)
+            self.deliver_next()
+
+    def deliver_next(self) -> None:
+        task, *arguments = self.sent.pop(0)
+        _TASKS[task](self.runtime, *arguments)
 
     def on_venue(self) -> int:
         """How many orders of this symbol the venue has taken: here each market order is one fill's parent."""

@@ -1,0 +1,111 @@
+"""Exits that no model decides, when the kernel, the exchange or a second poll is in the way."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+from system import HOLD, NOW, RunningVenue, System, empty, migrated, proposal, running_venue, system
+
+from alina.domain.decisions import ReasonCode
+from alina.domain.orders import OrderState
+from alina.domain.portfolio import CloseReason, TradingState
+from alina.orchestrator import polling, protection, reconciliation
+
+Make = Callable[..., System]
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
+    with running_venue(tmp_path_factory.mktemp("home"), symbols=12) as venue:
+        yield venue
+
+
+@pytest.fixture(scope="module")
+def ledger_url(postgres_server: str) -> Iterator[str]:
+    with migrated(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def due(venue: RunningVenue, ledger_url: str) -> Callable[[], System]:
+    """A system whose position's stop is reached."""
+    empty(ledger_url)
+
+    def make() -> System:
+        one = system(venue, ledger_url, HOLD)
+        one.execute(proposal(one, stop_price=Decimal(1000)).id)
+        return one
+
+    return make
+
+
+def set_state(one: System, state: TradingState) -> None:
+    with one.work() as uow:
+        uow.ledger.set_trading_state(one.runtime.account, state, reason="a drill", at=NOW)
+
+
+def is_closed(one: System) -> bool:
+    with one.work() as uow:
+        return uow.ledger.open_position(one.runtime.account, one.symbol) is None
+
+
+def test_a_denied_exit_is_proposed_again_at_a_later_poll(due: Callable[[], System]) -> None:
+    one = due()
+    set_state(one, TradingState.HALTED)
+    polling.poll(one.runtime)
+    one.deliver()
+    with one.work() as uow:
+        assert (
+            uow.ledger.decisions(limit=1, symbol=one.symbol)[0].decision.reason is ReasonCode.TRADING_HALTED
+        )
+    assert not is_closed(one)
+    set_state(one, TradingState.REDUCING)
+    polling.poll(one.runtime)
+    one.deliver()
+    assert is_closed(one)
+
+
+def test_while_an_exit_is_on_its_way_no_second_one_is_proposed(due: Callable[[], System]) -> None:
+    one = due()
+    for _ in range(3):
+        protection.propose_exits(one.runtime, one.symbol)
+    assert len(one.sent) == 1
+
+
+def test_two_exits_of_two_polls_at_once_sell_once(due: Callable[[], System]) -> None:
+    one = due()
+    protection.propose_exits(one.runtime, one.symbol)
+    with one.work() as uow:
+        wish = uow.ledger.proposal(uow.ledger.undecided_proposals(older_than=NOW - NOW)[0])
+    twin = proposal(one, wish.side, str(wish.quantity), close_reason=CloseReason.STOP_LOSS)
+    assert [one.execute(wish.id).verdict, one.execute(twin.id).verdict] == ["approved", "denied"]
+    assert one.on_venue() == 2
+    assert reconciliation.reconcile(one.runtime) == []
+
+
+def test_an_exit_is_proposed_while_candles_cannot_be_had(
+    due: Callable[[], System], venue: RunningVenue
+) -> None:
+    one = due()
+    venue.fail("error_before", "GET", "/api/v3/klines")
+    assert polling.poll(one.runtime) == 0
+    one.deliver()
+    assert is_closed(one)
+
+
+def test_an_exit_that_the_exchange_refused_is_proposed_again(
+    due: Callable[[], System], venue: RunningVenue
+) -> None:
+    one = due()
+    venue.fail("error_before", "POST", "/api/v3/order")
+    protection.propose_exits(one.runtime, one.symbol)
+    one.deliver()
+    with one.work() as uow:
+        order = uow.ledger.decisions(limit=1, symbol=one.symbol)[0].order
+    assert order is not None
+    assert order.state is OrderState.REJECTED
+    assert not is_closed(one)
+    protection.propose_exits(one.runtime, one.symbol)
+    one.deliver()
+    assert is_closed(one)
+    assert one.on_venue() == 2
