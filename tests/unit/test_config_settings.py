@@ -1,0 +1,196 @@
+"""config.yaml and the environment: what is accepted, and that each refusal names its line and its remedy."""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alina.config import Settings, load_settings, render_config
+from alina.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+def refusal(config: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config)
+    return str(caught.value)
+
+
+def test_the_shipped_config_holds_every_default() -> None:
+    assert (REPOSITORY / "config.yaml").read_text() == render_config()
+
+
+def test_a_rendered_config_reads_back_as_the_same_settings(config: Path) -> None:
+    overrides = {
+        "risk": {"cooldown": "90s", "max_trade_amount": "12.50"},
+        "execution": {"ram_limit": "800MB"},
+    }
+    config.write_text(render_config(overrides))
+    read = load_settings(config)
+    assert read == Settings.model_validate({**overrides, "config_file": config})
+    assert read.risk.cooldown == timedelta(seconds=90)
+    assert read.execution.ram_limit == 800 * 10**6
+
+
+def test_every_rendered_setting_has_a_comment() -> None:
+    lines = render_config().splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r" *[a-z_]+:", line):
+            assert "#" in line or before.strip().startswith("#"), line
+
+
+def test_an_empty_file_means_every_default(config: Path) -> None:
+    config.write_text("# nothing\n")
+    assert load_settings(config) == Settings(config_file=config)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("risk:\n  coldown: 1h\n", 2, "risk.coldown: unknown setting: did you mean cooldown?"),
+        ("riks:\n  cooldown: 1h\n", 1, "riks: unknown setting: did you mean risk?"),
+        ("risk:\n  zzz: 1\n", 2, "known here are max_trade_amount"),
+        ("risk:\n  cooldown: 60\n", 2, "write a number and a unit, e.g. 500ms, 30s"),
+        ("risk:\n  cooldown: 0s\n", 2, "a duration above zero is needed"),
+        ("risk:\n  max_trade_amount: lots\n", 2, "write digits, e.g. 0.03 or 1000"),
+        ("risk:\n  max_trade_amount: -1\n", 2, "greater than 0"),
+        ("risk:\n  max_trade_amount: NaN\n", 2, "not a finite number"),
+        ("risk:\n  fee_reserve: 2\n", 2, "less than or equal to 1"),
+        ("execution:\n  ram_limit: 47\n", 2, "write a whole number and a unit, e.g. 800MB"),
+        ("execution:\n  concurrency: 0\n", 2, "greater than or equal to 1"),
+        (
+            "execution:\n  task_time_limit: 10s\n",
+            1,
+            "task_soft_time_limit must be shorter than task_time_limit",
+        ),
+        ("market:\n  timeframe: 7x\n", 2, "write e.g. 5m, 1h, 4h or 1d"),
+        ("market:\n  symbols: [BTC/USDT, ETH/USDT]\n", 1, "add it to market.venue.data as SYMBOL=FILE"),
+        ("market:\n  symbols:\n    - BTC/USDT\n    - btc\n", 4, "market.symbols.1"),
+        ("market:\n  venue:\n    data: [candles.csv]\n", 2, "write SYMBOL=FILE, e.g. BTC/USDT=candles.csv"),
+        ("market:\n  exchange:\n    id: kraken\n", 2, "set mode live, or id binance"),
+        ("models:\n  max_tokens: 2000\n", 1, "at most half of context_length"),
+        ("models:\n  deadline: 100s\n", None, "must be shorter than execution.task_soft_time_limit"),
+        ("self_optimization:\n  min_cases: 30\n", 1, "min_cases must not be above max_cases"),
+        ("risk:\n  cooldown: 1h\n  cooldown: 2h\n", 3, "risk.cooldown is set twice: keep one"),
+        ("risk: [\n", None, "not valid YAML"),
+        ("just text\n", 1, "sections are needed"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_line_and_its_remedy(
+    config: Path, text: str, line: int | None, words: str
+) -> None:
+    config.write_text(text)
+    message = refusal(config)
+    assert words in message
+    assert message.startswith(f"{config}:{line}:" if line else str(config))
+
+
+def test_every_wrong_setting_is_named_at_once(config: Path) -> None:
+    config.write_text("risk:\n  cooldown: 60\n  coldown: 1h\n")
+    assert len(refusal(config).splitlines()) == 2
+
+
+def test_a_missing_file_names_the_command_that_writes_one(config: Path) -> None:
+    assert "`alina init`" in refusal(config)
+
+
+def test_a_file_that_is_no_text_is_refused(config: Path) -> None:
+    config.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in refusal(config)
+
+
+def test_a_decimal_in_the_file_is_kept_to_its_last_digit(config: Path) -> None:
+    config.write_text("risk:\n  fee_reserve: 0.1234567890123456789\n")
+    assert load_settings(config).risk.fee_reserve == Decimal("0.1234567890123456789")
+
+
+def test_a_tag_that_would_build_an_object_is_refused(config: Path) -> None:
+    config.write_text("risk: !!python/object/apply:os.getcwd []\n")
+    assert "not valid YAML" in refusal(config)
+
+
+def test_the_environment_wins_over_the_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("risk:\n  cooldown: 1h\nmarket:\n  exchange:\n    timeout: 3s\n")
+    monkeypatch.setenv("ALINA_RISK__COOLDOWN", "30m")
+    monkeypatch.setenv("ALINA_MARKET__EXCHANGE__TIMEOUT", "4s")
+    monkeypatch.setenv("ALINA_MARKET__SYMBOLS", '["BTC/USDT"]')
+    monkeypatch.setenv("ALINA_TRADING__TAKE_PROFIT", "null")
+    settings = load_settings(config)
+    assert settings.risk.cooldown == timedelta(minutes=30)
+    assert settings.market.exchange.timeout == timedelta(seconds=4)
+    assert settings.trading.take_profit is None
+
+
+def test_the_environment_may_name_the_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("risk:\n  cooldown: 7m\n")
+    monkeypatch.setenv("ALINA_CONFIG", str(config))
+    assert load_settings().risk.cooldown == timedelta(minutes=7)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALINA_RISK__COOLDOWN", "60", "environment: ALINA_RISK__COOLDOWN: "),
+        ("ALINA_RISK__COLDOWN", "1h", "environment: ALINA_RISK__COLDOWN: unknown setting"),
+        ("ALINA_COOLDOWN", "1h", "environment: ALINA_COOLDOWN is no setting: write ALINA_SECTION__KEY"),
+        ("ALINA_MARKET__SYMBOLS", "BTC/USDT", "written as JSON"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_its_name(
+    config: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    config.write_text("")
+    monkeypatch.setenv(variable, value)
+    assert words in refusal(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["database_url", "redis_url", "exchange_api_key", "exchange_secret", "flower_password"]
+)
+def test_a_secret_in_the_file_is_refused_without_being_shown(config: Path, name: str) -> None:
+    config.write_text(f"risk: {{}}\n{name}: hunter2\n")
+    message = refusal(config)
+    assert message.startswith(f"{config}:2:")
+    assert f"ALINA_{name.upper()}" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("key", ["apiKey", "secret", "password"])
+def test_a_secret_among_the_exchange_options_is_refused(config: Path, key: str) -> None:
+    options = {"market": {"exchange": {"options": {"options": {key: "hunter2"}}}}}
+    config.write_text(yaml.safe_dump(options))
+    message = refusal(config)
+    assert "set ALINA_EXCHANGE_API_KEY" in message
+    assert "hunter2" not in message
+
+
+def test_secrets_never_show_in_text(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("")
+    for name in ("DATABASE_URL", "REDIS_URL", "EXCHANGE_API_KEY", "EXCHANGE_SECRET", "FLOWER_PASSWORD"):
+        monkeypatch.setenv(f"ALINA_{name}", "hunter2")
+    settings = load_settings(config)
+    for text in (repr(settings), str(settings), settings.model_dump_json(), render_config()):
+        assert "hunter2" not in text
+    assert settings.exchange_secret is not None
+    assert settings.exchange_secret.get_secret_value() == "hunter2"
+
+
+def test_relative_paths_begin_at_the_file(config: Path) -> None:
+    config.write_text("system:\n  data_folder: here/data\n")
+    assert load_settings(config).data_folder == config.parent / "here" / "data"
+
+
+def test_settings_never_change(config: Path) -> None:
+    config.write_text("")
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(config).risk.cooldown = timedelta(0)  # type: ignore[misc]
