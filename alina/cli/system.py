@@ -18,6 +18,7 @@ from alina.llm.registry import check_model
 from alina.orchestrator import stack
 from alina.orchestrator.processes import end_leftovers
 from alina.orchestrator.supervisor import Supervisor, process_table, stop_supervisor
+from alina.queues import make_celery, send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
             broker = Broker(urls.redis_url)
             broker.queues()  # raises when it does not answer
             migrations.upgrade(urls.database_url)
-            bootstrap.prepare_ledger(
-                bootstrap.make_runtime(settings, database_url=urls.database_url, send=_send_nothing)
-            )
+            bootstrap.prepare_ledger(settings, database_url=urls.database_url)
             secrets = stack.Secrets(
                 database_url=urls.database_url,
                 redis_url=urls.redis_url,
@@ -64,6 +63,9 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
                 flower_password=_flower_password(settings, folder),
             )
             specs = stack.processes(settings, folder, secrets)
+            # Without the balances every wish is for nothing: read them first, not one interval later.
+            app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+            send(app, "trading.reconcile")
             announce(_places(settings, folder))
             Supervisor(
                 folder,
@@ -130,10 +132,6 @@ def _places(settings: Settings, folder: DataFolder) -> Places:
         metrics=f"http://127.0.0.1:{stack.metrics_port(settings, folder)}/metrics",
         venue=bootstrap.venue_url(settings) if paper else None,
     )
-
-
-def _send_nothing(*_: object) -> None:
-    """The first rows enqueue nothing."""
 
 
 @contextmanager
