@@ -99,14 +99,14 @@ def down(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where each demo makes a folder of its own.")] = Path(
-        ".alina/demo"
-    ),
     data: Annotated[
-        list[str] | None, typer.Option(help="SYMBOL=FILE.csv of recorded candles; repeatable.")
+        list[str] | None, typer.Option(help="Recorded candles: SYMBOL=FILE.csv; repeatable.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Another model, as models.default names it.")] = None,
     seconds: Annotated[int, typer.Option(min=1, help="The longest time to watch, wall time.")] = 180,
+    folder: Annotated[Path, typer.Option(help="Where each demo makes a folder of its own.")] = Path(
+        ".alina/demo"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Trade a recorded market and watch.
@@ -117,12 +117,13 @@ def demo(
     """
     from rich.console import Console
 
-    from alina.cli import demo as demonstration
+    from alina.cli.demo import run_demo
+    from alina.cli.demo_summary import print_outcome
 
     console = Console(stderr=as_json)
-    outcome = demonstration.run_demo(folder, console, data=data, model=model, seconds=seconds)
+    outcome = run_demo(folder, console, data=data, model=model, seconds=seconds)
     if as_json:
         print_json(outcome.summary)
     else:
-        demonstration.print_summary(console, outcome)
+        print_outcome(console, outcome)
     raise typer.Exit(1 if outcome.differences else 0)

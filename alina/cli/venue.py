@@ -1,19 +1,15 @@
 """The local exchange alone, for any client that speaks Binance Spot."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from alina.cli.output import AsJson, print_json, say
 from alina.errors import ConfigError
-
-if TYPE_CHECKING:
-    from alina.venue.spec import Listing
 
 _SAMPLE = ("BTC/USDT=sample",)
 
@@ -33,16 +29,17 @@ def venue(
 
     Example: alina venue --data BTC/USDT=sample --speed 60 --port 8080
     """
+    from alina.cli.data_files import listings
     from alina.embedded.folder import DataFolder
     from alina.venue.server import serve
     from alina.venue.spec import VenueSpec
 
-    listings, exact_speed = _listings(data or _SAMPLE), _exact(speed)
+    chosen, exact_speed = listings(data or _SAMPLE), _exact(speed)
     home = DataFolder(folder)
     spec = VenueSpec(
         folder=home.path,
         port=port or home.known_port("venue") or home.port("venue"),
-        listings=listings,
+        listings=chosen,
         speed=exact_speed,
         api_key=home.secret("venue_api_key"),
         secret=home.secret("venue_secret"),
@@ -60,20 +57,6 @@ def venue(
         for name, place in places.items():
             say(f"{name:<12} {place}")
         serve(spec)
-
-
-def _listings(entries: Sequence[str]) -> "tuple[Listing, ...]":
-    from alina.venue.spec import SAMPLE, Listing
-
-    listings = []
-    for entry in entries:
-        symbol, equals, file = entry.partition("=")
-        if not (equals and file):
-            raise ConfigError(f"--data {entry}: write SYMBOL=FILE, e.g. BTC/USDT=candles.csv")
-        if file != SAMPLE and not Path(file).is_file():
-            raise ConfigError(f"--data {entry}: {file} is not there: correct the path")
-        listings.append(Listing(symbol, file))
-    return tuple(listings)
 
 
 def _exact(number: str) -> Decimal:
