@@ -53,19 +53,8 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
             urls = bootstrap.connections(settings)
             broker = Broker(urls.redis_url)
             broker.queues()  # raises when it does not answer
-            migrations.upgrade(urls.database_url)
-            bootstrap.prepare_ledger(settings, database_url=urls.database_url)
-            secrets = stack.Secrets(
-                database_url=urls.database_url,
-                redis_url=urls.redis_url,
-                exchange_api_key=keys.api_key or "",
-                exchange_secret=keys.secret or "",
-                flower_password=_flower_password(settings, folder),
-            )
-            specs = stack.processes(settings, folder, secrets)
-            # Without the balances every wish is for nothing: read them first, not one interval later.
-            app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
-            send(app, "trading.reconcile")
+            _prepare(settings, urls)
+            specs = stack.processes(settings, folder, _secrets(settings, folder, urls, keys))
             announce(_places(settings, folder))
             Supervisor(
                 folder,
@@ -77,6 +66,27 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
         finally:
             _ignore_signals()
             servers.stop()
+
+
+def _prepare(settings: Settings, urls: bootstrap.Connections) -> None:
+    """The schema, the first rows, and the first task. Safe to repeat."""
+    migrations.upgrade(urls.database_url)
+    bootstrap.prepare_ledger(settings, database_url=urls.database_url)
+    app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+    # Without the balances every wish is for nothing: read them now, not one interval later.
+    send(app, "trading.reconcile")
+
+
+def _secrets(
+    settings: Settings, folder: DataFolder, urls: bootstrap.Connections, keys: bootstrap.Keys
+) -> stack.Secrets:
+    return stack.Secrets(
+        database_url=urls.database_url,
+        redis_url=urls.redis_url,
+        exchange_api_key=keys.api_key or "",
+        exchange_secret=keys.secret or "",
+        flower_password=_flower_password(settings, folder),
+    )
 
 
 def stop_system(settings: Settings) -> bool:
