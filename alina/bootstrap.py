@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import ccxt
 from pydantic import SecretStr
 
 from alina.agents.base import Agent, load_agent
@@ -23,7 +22,6 @@ from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.errors import ConfigError, SystemStateError
 from alina.exchange.candle_store import CandleStore
-from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.ledger import Ledger
 from alina.llm.registry import open_model
 from alina.memory.embedding import WordLlamaEmbedder
@@ -112,10 +110,14 @@ def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> s
 
 def make_exchange(settings: Settings, keys: Keys) -> Exchange:
     """The one adapter; in paper mode it is pointed at the venue by options alone."""
+    # ccxt takes 50 MB: beat, Flower and the metrics, which reach no exchange, do without it
+    from alina.exchange.ccxt_exchange import CcxtExchange
+    from alina.exchange.options import merged
+
     section = settings.market.exchange
     options = section.options
     if section.mode == "paper":
-        options = ccxt.Exchange.deep_extend(_paper_options(settings), options)
+        options = merged(_paper_options(settings), options)
     return CcxtExchange(
         section.id, api_key=keys.api_key, secret=keys.secret, options=options, timeout=section.timeout
     )
@@ -186,17 +188,22 @@ def make_runtime(
         exchange=exchange or make_exchange(settings, keys),
         unit_of_work=make_unit_of_work(database_url),
         model=model or functools.cache(lambda: make_model(settings)),
-        agents={name: load_agent(name, settings, AGENTS) for name in settings.trading.agents},
+        agents=make_agents(settings),
         tools=load_tools(settings.tools),
         send=send,
     )
 
 
-def prepare_ledger(runtime: Runtime) -> None:
+def make_agents(settings: Settings) -> dict[str, Agent]:
+    """The agents of `trading.agents`, by name."""
+    return {name: load_agent(name, settings, AGENTS) for name in settings.trading.agents}
+
+
+def prepare_ledger(settings: Settings, *, database_url: str) -> None:
     """The rows that everything refers to: the account, the agents and their first prompts. Idempotent."""
-    with runtime.unit_of_work() as uow:
-        uow.ledger.ensure_account(runtime.account)
-        for agent in runtime.agents.values():
+    with make_unit_of_work(database_url)() as uow:
+        uow.ledger.ensure_account(settings.system.account)
+        for agent in make_agents(settings).values():
             uow.ledger.ensure_revision(
                 agent.name, system=agent.system_prompt, template=agent.user_template, author="person"
             )

@@ -10,11 +10,7 @@ def main() -> None:
     settings = load_settings()
     url = bootstrap.connections(settings).database_url
     migrations.upgrade(url)
-    bootstrap.prepare_ledger(bootstrap.make_runtime(settings, database_url=url, send=_nothing))
-
-
-def _nothing(*_: object) -> None:
-    """The first rows enqueue nothing."""
+    bootstrap.prepare_ledger(settings, database_url=url)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The Celery application: queues, retry policy, schedule, and the runtime of each process."""
 
 import functools
+import importlib
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import redis
 import structlog
 from celery import Celery
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_init
 from kombu.exceptions import OperationalError
 
 from alina import bootstrap
@@ -67,6 +68,12 @@ TRANSIENT = transient(settings)
 def _redis() -> redis.Redis:
     url = bootstrap.connections(settings).redis_url
     return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+
+
+@worker_init.connect
+def load_what_children_share(**_: Any) -> None:
+    """ccxt takes 50 MB: loaded before the fork, the children of a worker share them."""
+    importlib.import_module("ccxt")
 
 
 @task_prerun.connect

@@ -31,5 +31,10 @@ def client_options(
         "options": {"maxRetriesOnFailure": 0},  # a retry would send an order twice
     }
     keys = {name: value for name, value in (("apiKey", api_key), ("secret", secret)) if value}
-    merged: dict[str, Any] = ccxt.Exchange.deep_extend(_SPOT_ONLY, defaults, family, options, keys, fixed)
-    return merged
+    return merged(_SPOT_ONLY, defaults, family, options, keys, fixed)
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts over one another, the last on top: mappings merge deeply, all else is replaced."""
+    whole: dict[str, Any] = ccxt.Exchange.deep_extend(*parts)
+    return whole

@@ -261,7 +261,7 @@ def system(
         model=lambda: model,
     )
     runtime = replace(runtime, unit_of_work=_units_of_work(database_url))
-    bootstrap.prepare_ledger(runtime)
+    bootstrap.prepare_ledger(runtime.settings, database_url=database_url)
     polling.poll_symbol(runtime, symbol)
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(account, runtime.exchange.balances(), at=runtime.clock.now())
