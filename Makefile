@@ -33,10 +33,10 @@ bench: $(INSTALLED) ## measure speed and memory
 	$(BIN)/pytest tests/bench -m bench -s
 
 chaos: $(INSTALLED) ## kill processes and servers at every moment
-	$(BIN)/pytest tests/chaos -m chaos
+	$(BIN)/pytest tests/chaos
 
 soak: $(INSTALLED) ## run the system for an hour and watch what grows (SOAK_MINUTES=60)
-	SOAK_MINUTES=$(or $(SOAK_MINUTES),60) $(BIN)/pytest tests/chaos -m soak -s
+	SOAK_MINUTES=$(or $(SOAK_MINUTES),60) $(BIN)/pytest tests/soak -s
 
 clean: ## remove .venv and every cache; the data folder stays
 	rm -rf .venv build dist .*_cache .hypothesis
