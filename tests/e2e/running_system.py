@@ -227,7 +227,7 @@ class RunningSystem:
             "orders": counts["orders:filled"],
         }
 
-    def wait_for_more(self, runs: int = 2, orders: int = 1) -> None:
+    def wait_for_more(self, runs: int = 3, orders: int = 1) -> None:
         """Until so many more runs have ended and orders were filled than now."""
         before = eventually(self.counts, "the ledger answers")
 
