@@ -173,12 +173,12 @@ def _outcome(runtime: Runtime, uow: UnitOfWork, run: Run) -> optimizer.Outcome:
 
 
 def _action(text: str) -> str:
-    """The action in an answer; a malformed one counts as a hold, since it would not have traded."""
+    """The action in an answer; empty for a malformed one."""
     try:
         answer = json.loads(text)
     except ValueError:
-        return "hold"
-    return str(answer.get("action", "hold")) if isinstance(answer, dict) else "hold"
+        return ""
+    return str(answer.get("action", "")) if isinstance(answer, dict) else ""
 
 
 def _score(runtime: Runtime, run: Run, outcome: optimizer.Outcome) -> Decimal:
@@ -188,19 +188,24 @@ def _score(runtime: Runtime, run: Run, outcome: optimizer.Outcome) -> Decimal:
 
 
 def _answer_case(runtime: Runtime, challenger: PromptRevision, case: ExperimentCase) -> Decimal:
-    """The challenger's score on one recorded run: the same context, schema and seed, another prompt."""
+    """The challenger's score on one recorded run: the same context, schema and seed, another prompt.
+
+    No usable answer scores nothing: a prompt that the model cannot answer must never win by holding.
+    """
     with runtime.unit_of_work() as uow:
         run = uow.ledger.run(case.run_id)
         outcome = _outcome(runtime, uow, run)
     request = replace(run.calls[0].request, messages=prompts.render(challenger, run.context))
     try:
-        text = runtime.model().complete(request).text
+        action = _action(runtime.model().complete(request).text)
     except (ModelUnavailable, TransientError):
         raise
-    except ModelError as error:  # its longer prompt does not fit: no answer, so no trade
+    except ModelError as error:  # the longer prompt does not fit: repeating it would not help
         log.warning("the challenger has no answer", run=str(run.id), error=str(error))
-        text = ""
-    return _score(runtime, run, replace(outcome, action=_action(text)))
+        action = ""
+    if action not in run.context["actions"]:
+        return Decimal(0)
+    return _score(runtime, run, replace(outcome, action=action))
 
 
 def _conclude(runtime: Runtime, experiment: Experiment) -> Experiment:
