@@ -1,16 +1,12 @@
 """Everything a person can get wrong is one message with its remedy, exit code 2, and nothing half-written."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_command import Said, alina
+from cli_command import InProcess, Said, alina
 
-from alina.cli import main
 from alina.embedded.folder import DataFolder
 
-Command = Callable[..., Said]
 MODEL_LESS = {"ALINA_MODELS__DEFAULT": "no/such/model.gguf"}
 NO_REDIS = {"ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
 
@@ -23,22 +19,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`alina` in this process, where no process of its own matters."""
-    monkeypatch.chdir(folder)
-    # it would bind the whole session's logging to this test's streams
-    monkeypatch.setattr("alina.log.configure_logging", lambda *_: None)
-
-    def run(*arguments: str, env: dict[str, str] | None = None) -> Said:
-        for name, value in (env or {}).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["alina", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        shown = capsys.readouterr()
-        return Said(int(ended.value.code or 0), shown.out, shown.err)
-
-    return run
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
+    return InProcess(folder, monkeypatch, capsys)
 
 
 def assert_refused(said: Said, *words: str) -> None:
@@ -56,26 +38,26 @@ def test_a_typo_in_the_config_is_named_with_its_line(folder: Path) -> None:
     assert_refused(alina(folder, "up"), "config.yaml:2: risk.coldown: unknown setting", "cooldown?")
 
 
-def test_no_config_names_init(folder: Path, command: Command) -> None:
+def test_no_config_names_init(folder: Path, command: InProcess) -> None:
     (folder / "config.yaml").unlink()
     assert_refused(command("up"), "`alina init` writes one")
 
 
 @pytest.mark.parametrize("name", ["up", "doctor"])
-def test_a_missing_model_is_found_before_anything_starts(folder: Path, command: Command, name: str) -> None:
+def test_a_missing_model_is_found_before_anything_starts(folder: Path, command: InProcess, name: str) -> None:
     said = command(name, env=MODEL_LESS)
     assert said.code == 2
     assert "names no file" in said.out + said.err
     assert not (folder / ".alina").exists()
 
 
-def test_a_truncated_model_is_found_before_anything_starts(folder: Path, command: Command) -> None:
+def test_a_truncated_model_is_found_before_anything_starts(folder: Path, command: InProcess) -> None:
     (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
     assert_refused(command("up", env={"ALINA_MODELS__DEFAULT": "model.gguf"}), "model.gguf is not usable")
     assert not (folder / ".alina").exists()
 
 
-def test_missing_keys_are_found_before_anything_starts(folder: Path, command: Command) -> None:
+def test_missing_keys_are_found_before_anything_starts(folder: Path, command: InProcess) -> None:
     said = command("up", env={"ALINA_MARKET__EXCHANGE__MODE": "live"})
     assert_refused(said, "ALINA_EXCHANGE_API_KEY")
     assert not (folder / ".alina").exists()
@@ -87,7 +69,7 @@ def test_a_second_system_in_the_folder_is_refused(folder: Path) -> None:
 
 
 def test_a_database_that_does_not_answer_is_refused_and_nothing_is_left_running(
-    folder: Path, command: Command
+    folder: Path, command: InProcess
 ) -> None:
     env = NO_REDIS | {"ALINA_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/nothing"}
     for name in ("trades", "decisions", "halt", "resume", "prompts"):
@@ -100,7 +82,7 @@ def test_a_database_that_does_not_answer_is_refused_and_nothing_is_left_running(
 
 
 def test_a_broker_that_does_not_answer_stops_the_start_and_the_servers_before_it(
-    folder: Path, command: Command, database_url: str
+    folder: Path, command: InProcess, database_url: str
 ) -> None:
     said = alina(folder, "up", env=NO_REDIS | {"ALINA_DATABASE_URL": database_url})
     assert_refused(said, "Redis does not answer", "check ALINA_REDIS_URL")
@@ -108,7 +90,7 @@ def test_a_broker_that_does_not_answer_stops_the_start_and_the_servers_before_it
     assert command("status").code == 3
 
 
-def test_a_run_without_a_broker_is_refused(folder: Path, command: Command, database_url: str) -> None:
+def test_a_run_without_a_broker_is_refused(folder: Path, command: InProcess, database_url: str) -> None:
     env = NO_REDIS | {"ALINA_DATABASE_URL": database_url}
     assert_refused(command("run", "trading", "BTC/USDT", env=env), "Redis does not answer", "`alina up`")
 
@@ -118,25 +100,25 @@ def test_a_run_without_a_broker_is_refused(folder: Path, command: Command, datab
     [("nobody", "BTC/USDT", "trading.agents"), ("trading", "X/Y", "market.symbols")],
 )
 def test_a_run_of_what_is_not_configured_is_refused(
-    folder: Path, command: Command, agent: str, symbol: str, setting: str
+    folder: Path, command: InProcess, agent: str, symbol: str, setting: str
 ) -> None:
     assert_refused(command("run", agent, symbol), setting)
 
 
 @pytest.mark.parametrize("name", ["trades", "decisions", "prompts", "halt", "resume"])
 def test_a_reading_command_before_the_first_start_makes_nothing(
-    folder: Path, command: Command, name: str
+    folder: Path, command: InProcess, name: str
 ) -> None:
     assert_refused(command(name), "nothing was recorded yet", "`alina up`")
     assert not (folder / ".alina").exists()
 
 
-def test_a_database_without_tables_is_told_apart(folder: Path, command: Command, database_url: str) -> None:
+def test_a_database_without_tables_is_told_apart(folder: Path, command: InProcess, database_url: str) -> None:
     said = command("trades", env={"ALINA_DATABASE_URL": database_url})
     assert_refused(said, "no tables of this version", "`alina up`")
 
 
-def test_status_and_down_before_the_first_start_make_nothing(folder: Path, command: Command) -> None:
+def test_status_and_down_before_the_first_start_make_nothing(folder: Path, command: InProcess) -> None:
     status = command("status", "--json")
     assert status.code == 3
     assert status.json["ready"] is False
@@ -147,7 +129,7 @@ def test_status_and_down_before_the_first_start_make_nothing(folder: Path, comma
 
 @pytest.mark.parametrize("arguments", [("trades", "--limt", "3"), ("halp",), ("trades", "--limit", "0")])
 def test_a_mistyped_command_line_shows_no_traceback(
-    folder: Path, command: Command, arguments: tuple[str, ...]
+    folder: Path, command: InProcess, arguments: tuple[str, ...]
 ) -> None:
     said = command(*arguments)
     assert (said.code, said.out) == (2, "")
@@ -161,7 +143,7 @@ def test_debug_shows_the_traceback(folder: Path) -> None:
     assert "Traceback" in said.err
 
 
-def test_a_venue_for_a_file_that_is_not_there_is_refused(folder: Path, command: Command) -> None:
+def test_a_venue_for_a_file_that_is_not_there_is_refused(folder: Path, command: InProcess) -> None:
     said = command("venue", "--data", "BTC/USDT=no.csv", "--folder", "venue")
     assert_refused(said, "no.csv is not there")
     assert not (folder / "venue").exists()

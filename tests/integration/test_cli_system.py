@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli_command import Said, alina, start
+from cli_command import InProcess, Said, alina, start
 from sqlalchemy import NullPool, create_engine, text
 
 from alina.embedded.folder import DataFolder
@@ -36,15 +36,13 @@ WITHIN = 60.0  # wall seconds for a start or an end
 class Home:
     """A folder with a config, and `alina up` in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, command: InProcess) -> None:
         self.path = path
+        self.alina = command
         self.data = path / ".alina/data"
         self.process: subprocess.Popen[bytes] | None = None
         (path / "config.yaml").write_text(CONFIG)
         (path / "answers.jsonl").write_text(json.dumps(BUY) + "\n")
-
-    def alina(self, *arguments: str) -> Said:
-        return alina(self.path, *arguments)
 
     def up(self) -> None:
         self.process = start(self.path, ["up"], self.path / "up.log")
@@ -82,10 +80,10 @@ class Home:
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
+def home(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Home]:
     # not pytest's own folder: the user that Postgres runs as needs its rights on the way to it
     folder = Path(tempfile.mkdtemp(prefix="alina-cli-"))
-    one = Home(folder)
+    one = Home(folder, InProcess(folder, monkeypatch, capsys))
     yield one
     one.end()
     shutil.rmtree(folder)
@@ -99,7 +97,7 @@ def test_a_system_is_started_asked_stopped_and_read_again(home: Home) -> None:
     password = (home.data / "secrets/flower_password").read_text()
     assert password not in up_log
 
-    second = home.alina("up")
+    second = alina(home.path, "up")
     assert (second.code, second.out) == (2, "")
     assert "already running" in second.err
 
