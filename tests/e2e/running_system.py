@@ -259,7 +259,7 @@ class RunningSystem:
             assert self._orders_on_venue() == self._orders_in_ledger()
 
     def _orders_in_ledger(self) -> set[str]:
-        """Client order ids that the exchange has acknowledged; one decision a proposal, one order a decision."""
+        """Client order ids that the exchange has acknowledged; no proposal has two decisions or orders."""
         with self.runtime.unit_of_work() as uow:
             trails = uow.ledger.decisions(limit=1000)
         assert len(trails) < 1000, "the newest thousand are all"

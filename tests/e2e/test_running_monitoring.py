@@ -26,8 +26,8 @@ def _password(system: RunningSystem) -> str:
     return "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
-def _get(url: str, headers: Mapping[str, str] = {}) -> str:  # noqa: B006 - never written to
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - loopback
+def _get(url: str, headers: Mapping[str, str] | None = None) -> str:
+    request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - loopback
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
         return str(answer.read().decode())
 

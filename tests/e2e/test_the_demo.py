@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,14 +18,15 @@ LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d  BTC/USDT  (\w+)")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> "tuple[subprocess.CompletedProcess[str], Path]":
+def demo() -> "Iterator[tuple[subprocess.CompletedProcess[str], Path]]":
     """The finished demo and the folder it made."""
-    place = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "alina.cli.main", "demo", "--seconds", "30"]
+    place = Path(tempfile.mkdtemp(prefix="alina-e2e-"))  # not pytest's own: see conftest.py
+    command = [sys.executable, "-m", "alina.cli.main", "demo", "--seconds", "20"]
     command += ["--folder", str(place / "runs"), "--model", f"scripted:{write_script(place)}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=180, check=False)
     (home,) = (place / "runs").iterdir()
-    return done, home
+    yield done, home
+    shutil.rmtree(place)
 
 
 @pytest.fixture(scope="module")
