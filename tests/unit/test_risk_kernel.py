@@ -315,51 +315,67 @@ def decimals(low: str, high: str, places: int) -> st.SearchStrategy[Decimal]:
     return st.decimals(Decimal(low), Decimal(high), places=places, allow_nan=False, allow_infinity=False)
 
 
+def mostly(usual: st.SearchStrategy[Any], rare: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Usually one that can pass: else hardly any proposal would be approved."""
+    return st.integers(0, 24).flatmap(lambda number: rare if number == 24 else usual)
+
+
+def minutes(low: int, high: int) -> st.SearchStrategy[timedelta]:
+    return st.integers(low, high).map(lambda number: number * MINUTE)
+
+
 @st.composite
 def proposals(draw: st.DrawFn) -> Proposal:
     side = draw(st.sampled_from(OrderSide))
-    price = draw(st.none() | decimals("0.001", "300", 3))
+    price = draw(st.none() | mostly(decimals("90", "110", 2), decimals("-1", "110", 3)))
     return buy(
-        str(draw(decimals("0.001", "60", 4) | decimals("0.01", "20", 2))),
-        symbol=draw(st.sampled_from([SYMBOL] * 5 + ["ETH/USDT"])),
+        str(draw(mostly(decimals("0.01", "9", 3), decimals("0.001", "60", 4)))),
+        symbol=draw(mostly(st.just(SYMBOL), st.just("ETH/USDT"))),
         side=side,
-        reduce_only=draw(st.booleans()),
+        reduce_only=draw(mostly(st.just(side is OrderSide.SELL), st.booleans())),
         order_type=OrderType.MARKET if price is None else OrderType.LIMIT,
         limit_price=price,
-        expires_at=NOW + draw(st.integers(-5, 30)) * MINUTE,
+        expires_at=NOW + draw(mostly(minutes(0, 30), minutes(-5, -1))),
     )
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    bid = draw(decimals("0", "200", 2))
+def snapshots(draw: st.DrawFn, side: OrderSide) -> Snapshot:
+    bid = draw(mostly(decimals("90", "110", 2), decimals("0", "200", 2)))
     ticker = replace(
         TICKER,
         bid=bid,
-        ask=bid + draw(decimals("-0.02", "1", 2)),
-        as_of=NOW + draw(st.integers(-15, 15)) * MINUTE,
+        ask=bid + draw(mostly(decimals("0", "1", 2), decimals("-1", "0", 2))),
+        as_of=NOW + draw(mostly(minutes(-10, 10), minutes(-15, 15))),
     )
-    balances = holding(USDT=str(draw(decimals("0", "3000", 2))), BTC=str(draw(decimals("0", "30", 3))))
-    held = draw(st.none() | decimals("0.001", "30", 3))
+    balances = holding(USDT=str(draw(decimals("0", "3000", 2))), BTC=str(draw(decimals("0", "15", 3))))
+    held = st.none() if side is OrderSide.BUY else decimals("0.001", "15", 3).map(str).map(position)
     return Snapshot(
         now=NOW,
-        trading_state=draw(st.sampled_from([*TradingState, TradingState.ACTIVE, None])),
-        market=draw(st.sampled_from([MARKET, MARKET, replace(MARKET, trading=False), None])),
-        ticker=draw(st.sampled_from([ticker] * 5 + [None])),
-        balances=draw(st.sampled_from([balances] * 5 + [None])),
-        reserved_base=draw(decimals("0", "2", 3)),
-        reserved_quote=draw(decimals("0", "500", 2)),
-        position=None if held is None else position(str(held)),
-        last_entry_at=draw(st.none() | st.integers(-120, 10).map(lambda minutes: NOW + minutes * MINUTE)),
+        trading_state=draw(mostly(st.just(TradingState.ACTIVE), st.sampled_from([*TradingState, None]))),
+        market=draw(
+            mostly(st.just(MARKET), st.sampled_from([replace(MARKET, trading=False), None])),
+        ),
+        ticker=draw(mostly(st.just(ticker), st.none())),
+        balances=draw(mostly(st.just(balances), st.none())),
+        reserved_base=draw(mostly(st.just(Decimal(0)), decimals("0", "2", 3))),
+        reserved_quote=draw(mostly(st.just(Decimal(0)), decimals("0", "500", 2))),
+        position=draw(mostly(held, st.none() | st.just(position()))),
+        last_entry_at=draw(st.none() | minutes(-180, 10).map(lambda ago: NOW + ago)),
     )
+
+
+@st.composite
+def reviews(draw: st.DrawFn) -> tuple[Proposal, Snapshot]:
+    proposal = draw(proposals())
+    return proposal, draw(snapshots(proposal.side))
 
 
 @settings(max_examples=600, deadline=None)
-@given(proposals(), snapshots(), decimals("1", "3000", 2), st.integers(0, 120))
-def test_whatever_is_approved_keeps_every_limit(
-    proposal: Proposal, snapshot: Snapshot, most: Decimal, cooldown_minutes: int
-) -> None:
-    limits = replace(LIMITS, max_trade_amount=most, cooldown=cooldown_minutes * MINUTE)
+@given(reviews(), decimals("100", "1500", 2))
+def test_whatever_is_approved_keeps_every_limit(reviewed: tuple[Proposal, Snapshot], most: Decimal) -> None:
+    proposal, snapshot = reviewed
+    limits = replace(LIMITS, max_trade_amount=most)
     verdict = kernel.review(proposal, snapshot, limits)
     if isinstance(verdict, Denied):
         return
