@@ -62,6 +62,8 @@ settings = load_settings()
 configure_logging(settings.logging.level, settings.logging.format)
 app = make_app(settings)
 TRANSIENT = transient(settings)
+#: seconds
+MESSAGE_LIFE = settings.execution.task_time_limit.total_seconds()
 
 
 @functools.cache
@@ -87,9 +89,13 @@ def note_start(task: Any = None, **_: Any) -> None:
 
 
 def send(task: str, *arguments: Any) -> None:
-    """Enqueue by name. A broker that is away is no error here: the sweeper sends the row again."""
+    """Enqueue by name. A broker that is away is no error here: the sweeper sends the row again.
+
+    So a message that nobody took for long is dropped: without that, a worker that was away for a night
+    would find one more copy of each row for every sweep.
+    """
     try:
-        app.send_task(task, arguments, retry=False)
+        app.send_task(task, arguments, retry=False, expires=MESSAGE_LIFE)
     except OperationalError as error:
         log.warning("not enqueued, the sweeper will", task=task, error=str(error))
 

@@ -13,13 +13,12 @@ from uuid import UUID
 import structlog
 
 from alina.domain.decisions import Approved, Decision, Proposal
-from alina.domain.market import Balances, Market, Ticker
 from alina.domain.orders import LedgerOrder, Order, PlacedOrder, client_order_id_for
 from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeError, ExchangeRefused, LedgerError, OrderFateUnknown, OrderRejected
-from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.errors import ExchangeError, LedgerError, OrderFateUnknown, OrderRejected
+from alina.orchestrator import review
+from alina.orchestrator.runtime import Runtime
 from alina.risk import kernel
-from alina.risk.limits import Limits, Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +47,10 @@ def _decide(runtime: Runtime, proposal_id: UUID) -> Decision:
         stored = uow.ledger.decision_of(proposal_id)
         if stored is not None:
             return stored
-        snapshot = _snapshot(runtime, uow, proposal, account.trading_state)
-        verdict = kernel.review(proposal, snapshot, limits(runtime))
+        snapshot = review.snapshot(runtime, uow, proposal, account.trading_state)
+        verdict = kernel.review(proposal, snapshot, review.limits(runtime))
         decision = uow.ledger.save_decision(
-            proposal, verdict, snapshot=_figures(snapshot), decided_at=snapshot.now
+            proposal, verdict, snapshot=review.figures(snapshot), decided_at=snapshot.now
         )
     log.info(
         "decided",
@@ -63,67 +62,6 @@ def _decide(runtime: Runtime, proposal_id: UUID) -> Decision:
         message=decision.message,
     )
     return decision
-
-
-def limits(runtime: Runtime) -> Limits:
-    """The kernel's limits from the settings."""
-    risk = runtime.settings.risk
-    return Limits(
-        max_trade_amount=risk.max_trade_amount,
-        max_price_age=risk.max_price_age,
-        cooldown=risk.cooldown,
-        fee_reserve=risk.fee_reserve,
-        slippage_reserve=risk.slippage_reserve,
-    )
-
-
-def _snapshot(runtime: Runtime, uow: UnitOfWork, proposal: Proposal, state: TradingState) -> Snapshot:
-    """Everything fresh, taken under the account's lock. What the exchange does not tell stays None."""
-    market, ticker, balances = _ask_exchange(runtime, proposal.symbol)
-    now = runtime.clock.now()
-    if balances is not None:
-        uow.ledger.record_balances(proposal.account, balances, at=now)
-    base, quote = proposal.symbol.split("/")
-    return Snapshot(
-        now=now,
-        trading_state=state,
-        market=market,
-        ticker=ticker,
-        balances=balances,
-        reserved_base=uow.ledger.reserved(proposal.account, base),
-        reserved_quote=uow.ledger.reserved(proposal.account, quote),
-        position=uow.ledger.open_position(proposal.account, proposal.symbol),
-        last_entry_at=uow.ledger.last_entry_at(proposal.account, proposal.symbol),
-    )
-
-
-def _ask_exchange(runtime: Runtime, symbol: str) -> tuple[Market | None, Ticker | None, Balances | None]:
-    """Market, price and balances; a refusal is an unknown, an unreachable exchange is worth a repeat."""
-    try:
-        return (
-            runtime.exchange.market(symbol),
-            runtime.exchange.ticker(symbol),
-            runtime.exchange.balances(),
-        )
-    except ExchangeRefused as error:
-        log.warning("the exchange refused a question", symbol=symbol, error=str(error))
-        return None, None, None
-
-
-def _figures(snapshot: Snapshot) -> dict[str, str | None]:
-    """What the kernel saw, for the decision's row."""
-    ticker, position = snapshot.ticker, snapshot.position
-    return {
-        "now": snapshot.now.isoformat(),
-        "trading_state": snapshot.trading_state,
-        "bid": f"{ticker.bid:f}" if ticker else None,
-        "ask": f"{ticker.ask:f}" if ticker else None,
-        "price_as_of": ticker.as_of.isoformat() if ticker else None,
-        "reserved_base": f"{snapshot.reserved_base:f}",
-        "reserved_quote": f"{snapshot.reserved_quote:f}",
-        "position": f"{position.quantity:f}" if position else None,
-        "last_entry_at": snapshot.last_entry_at.isoformat() if snapshot.last_entry_at else None,
-    }
 
 
 def _claim(runtime: Runtime, decision: Decision) -> Order | None:
