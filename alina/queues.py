@@ -3,14 +3,16 @@
 Producers and workers must agree on these: the shortest visibility timeout of any client wins.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 from celery import Celery
+from celery.exceptions import BackendGetMetaError
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy.exc import OperationalError
 
 from alina.config import Settings
 from alina.domain.runs import RunResult
@@ -54,7 +56,6 @@ def make_celery(settings: Settings, *, database_url: str, redis_url: str) -> Cel
         task_retry_on_worker_lost=True,
         task_reject_on_worker_lost=True,
         task_acks_on_timeout=True,
-        task_track_started=True,
         task_time_limit=limit,
         task_soft_time_limit=int(settings.execution.task_soft_time_limit.total_seconds()),
         result_expires=24 * 3600,
@@ -97,20 +98,30 @@ class PendingRun:
         is over.
         """
         try:
-            return RunResult.from_json(self._result.get(timeout=timeout, interval=_INTERVAL))
+            with _our_errors():
+                return RunResult.from_json(self._result.get(timeout=timeout, interval=_INTERVAL))
         except CeleryTimeout:
             raise TransientError(
                 f"run {self.id} has no result after {timeout} s: see `alina status`, or wait longer"
             ) from None
-        except OperationalError as error:
-            raise DatabaseUnavailable(
-                f"Postgres does not answer ({str(error.orig).strip()}): check ALINA_DATABASE_URL, "
-                "or start the embedded one with `alina up`"
-            ) from None
 
     def ready(self) -> bool:
-        """Whether the result is there."""
-        return bool(self._result.ready())
+        """Whether the result is there. Raises DatabaseUnavailable."""
+        with _our_errors():
+            return bool(self._result.ready())
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """What Celery raises when it cannot read a result, in the project's words."""
+    try:
+        yield
+    except BackendGetMetaError as error:
+        reason = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+        raise DatabaseUnavailable(
+            f"Postgres does not answer ({str(reason).strip()}): check ALINA_DATABASE_URL, "
+            "or start the embedded one with `alina up`"
+        ) from None
 
 
 def run_now(app: Celery, agent: str, *, symbol: str) -> PendingRun:

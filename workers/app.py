@@ -30,6 +30,7 @@ def make_app(settings: Settings) -> Celery:
     app.conf.update(
         include=["workers.market", "workers.trading", "workers.learning", "workers.system"],
         worker_consumer="workers.consumer:Consumer",
+        result_backend_max_retries=12,  # about 15 s: a restart of Postgres costs nobody a result
         beat_schedule=_schedule(settings),
         beat_schedule_filename=str(settings.data_folder / "run" / "beat"),
     )
@@ -37,12 +38,15 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _schedule(settings: Settings) -> dict[str, Any]:
-    """beat_schedule.py with its intervals read from the settings; a late tick expires with its interval."""
+    """beat_schedule.py with its intervals read from the settings; a late tick expires with its interval.
+
+    Nobody waits for a tick's result, and one that is not stored cannot fail where Postgres is away.
+    """
     entries = {}
     for name, entry in SCHEDULE.items():
         interval = attrgetter(entry["every"])(settings)
-        seconds = interval.total_seconds()
-        entries[name] = {"task": entry["task"], "schedule": interval, "options": {"expires": max(seconds, 1)}}
+        options = {"expires": max(interval.total_seconds(), 1), "ignore_result": True}
+        entries[name] = {"task": entry["task"], "schedule": interval, "options": options}
     return entries
 
 
@@ -95,7 +99,7 @@ def send(task: str, *arguments: Any) -> None:
     would find one more copy of each row for every sweep.
     """
     try:
-        app.send_task(task, arguments, retry=False, expires=MESSAGE_LIFE)
+        app.send_task(task, arguments, retry=False, expires=MESSAGE_LIFE, ignore_result=True)
     except OperationalError as error:
         log.warning("not enqueued, the sweeper will", task=task, error=str(error))
 
