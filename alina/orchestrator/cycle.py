@@ -52,8 +52,8 @@ def start(runtime: Runtime, uow: UnitOfWork, *, agent: str, symbol: str, as_of: 
 def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key: str) -> Run:
     """One cycle of an agent over a symbol, cut at `as_of`. Safe to repeat.
 
-    Raises ExchangeUnavailable, DatabaseUnavailable or ModelBusy (all transient), ConfigError for an
-    unknown agent, ModelUnavailable for a model that cannot load.
+    A model that cannot load or answer ends the run as FAILED. Raises ExchangeUnavailable,
+    DatabaseUnavailable or ModelBusy (all transient), ConfigError for an unknown agent.
     """
     agent = runtime.agents.get(agent_name)
     if agent is None:
