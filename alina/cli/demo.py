@@ -33,10 +33,10 @@ SAMPLE = ("BTC/USDT=sample",)
 #: candles already past when the replay begins
 WARMUP = 250
 #: wall seconds a candle lasts: as long as the model needs here, but short enough to see 30 of them
-_FASTEST, _SLOWEST = 1.2, 4.5
+_FASTEST, _SLOWEST = 1.2, 5.0
 #: wall seconds for the servers and the workers to come up
 _START_WITHIN = 120
-_POLL = 0.4
+_POLL = 0.7
 
 
 def run_demo(
@@ -56,7 +56,7 @@ def run_demo(
     overrides["system"] = {"data_folder": str(home / "data")}
     settings = _configure(home, overrides)
     _say(console, f"Measuring the model, then starting Postgres, Redis, the venue and the workers in {home}")
-    candle_seconds = min(max(1.6 * _answer_seconds(settings), _FASTEST), _SLOWEST) * len(
+    candle_seconds = min(max(2 * _answer_seconds(settings), _FASTEST), _SLOWEST) * len(
         settings.market.symbols
     )
     candle = timeframe_duration(settings.market.timeframe)
@@ -130,7 +130,7 @@ def _configure(home: Path, overrides: dict[str, Any]) -> Settings:
 def _answer_seconds(settings: Settings) -> float:
     """Wall seconds of a typical answer of the model on this machine, now."""
     model = bootstrap.make_model(settings)
-    prompt = Message("user", "BTC/USDT, 1h candles: which figure decides, and why? " * 12)
+    prompt = Message("user", "BTC/USDT, 1h candles: which figure decides, and why? " * 25)
     request = CompletionRequest(
         messages=(Message("system", SYSTEM_PROMPT), prompt),
         json_schema=None,
