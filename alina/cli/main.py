@@ -7,12 +7,12 @@ Exit codes: 0 done; 1 the answer is no (different, down); 2 an error and its rem
 import errno
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alina import __version__
 from alina.cli import doing, prompts, reading, running, setup, venue
 from alina.cli.options import Options
 from alina.errors import AlinaError
@@ -46,7 +46,7 @@ app.add_typer(prompts.app, name="prompts")
 
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"alina {__version__}\n")
+        sys.stdout.write(f"alina {version('alina')}\n")
         raise typer.Exit
 
 
@@ -57,7 +57,7 @@ def _options(
         Path | None, typer.Option(help="The settings. Default: ALINA_CONFIG, else ./config.yaml.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
 ) -> None:
     from alina.log import configure_logging
 
