@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from alina.domain.runs import RunState
 from alina.embedded.folder import DataFolder
 from alina.embedded.lock import PidLock
 from alina.errors import TransientError
-from alina.orchestrator import reconciliation
+from alina.orchestrator import execution, reconciliation
 from alina.orchestrator.processes import is_child
 from alina.orchestrator.runtime import Runtime
 from alina.venue.ccxt_options import venue_options
@@ -194,8 +195,8 @@ class RunningSystem:
         here = str(self.folder.path)
         assert [one for one in psutil.process_iter() if here in " ".join(_command_line(one))] == []
         assert [path for path in self.folder.path.rglob("*") if path.is_socket()] == []
-        ports = set(json.loads((self.folder.path / "ports.json").read_text()).values())
-        assert not ports & {c.laddr.port for c in psutil.net_connections("tcp") if c.status == "LISTEN"}
+        ports = json.loads((self.folder.path / "ports.json").read_text())
+        assert [name for name, port in ports.items() if _listens(port)] == []
         with self.folder.lock():
             pass
 
@@ -248,7 +249,7 @@ class RunningSystem:
             assert self.answer("resume")["now"] == "ACTIVE"
 
     def _is_settled(self) -> bool:
-        reconciliation.execution.settle_all(self.runtime)
+        execution.settle_all(self.runtime)
         with self.runtime.unit_of_work() as uow:
             return not uow.ledger.unsettled_orders()
 
@@ -283,6 +284,11 @@ class RunningSystem:
         assert len(names) < 1000, "the newest thousand are all"
         assert len(names) == len(set(names))
         return set(names)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _command_line(process: psutil.Process) -> list[str]:
