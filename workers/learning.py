@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from alina.domain.evaluation import ExperimentState
 from alina.orchestrator import learning
-from workers.app import TRANSIENT, app, runtime, send
+from workers.app import TRANSIENT, app, runtime
 
 #: model calls a task: short enough for its time limit on a slow machine
 CASES_AT_ONCE = 8
@@ -18,7 +17,7 @@ def evaluate(position_id: str) -> str:
 
 @app.task(name="learning.advance_experiment", **TRANSIENT)
 def advance_experiment(agent: str | None = None) -> dict[str, str]:
-    """Start or continue the experiment of one agent, or of all; sends itself while there are cases left."""
+    """Start or continue the experiment of one agent, or of all. The sweeper sends it again while it runs."""
     parts = runtime()
     if not parts.settings.self_optimization.enabled:
         return {}
@@ -26,6 +25,4 @@ def advance_experiment(agent: str | None = None) -> dict[str, str]:
     for name in [agent] if agent else parts.agents:
         experiment = learning.advance(parts, name, cases_at_once=CASES_AT_ONCE)
         states[name] = experiment.state.value if experiment else "nothing to do"
-        if experiment and experiment.state is ExperimentState.RUNNING:
-            send("learning.advance_experiment", name)
     return states

@@ -37,6 +37,7 @@ CREATE TABLE experiments (
     challenger_score numeric,
     confidence numeric,
     conclusion text NOT NULL,
+    claimed_until timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT pk_experiments PRIMARY KEY (id),
     CONSTRAINT fk_experiments_prompt_champion_id

@@ -71,7 +71,11 @@ class Agent(Protocol):
         ...
 
     def context(self, situation: Situation) -> Mapping[str, Any]:
-        """JSON-ready values for the prompt template; stored with the run."""
+        """JSON-ready values for the prompt template; stored with the run.
+
+        With `actions`, the answers possible now ("sell" among them while holding), the run can serve as
+        a case of an experiment.
+        """
         ...
 
     def answer_type(self, situation: Situation) -> type[BaseModel]:

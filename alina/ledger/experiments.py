@@ -1,5 +1,6 @@
 """Experiments on prompts: they may change while they run, never after."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -51,6 +52,20 @@ class Experiments(Part):
         )
         rows = self._session.scalars(query.execution_options(populate_existing=True))
         return [record_of(Experiment, row) for row in rows]
+
+    def claim_experiment(self, experiment_id: UUID, *, for_at_most: timedelta) -> bool:
+        """Whether the caller may answer its cases now; a claim whose holder died ends by itself."""
+        now = func.clock_timestamp()
+        is_free = ExperimentRow.claimed_until.is_(None) | (ExperimentRow.claimed_until < now)
+        claim = update(ExperimentRow).where(ExperimentRow.id == experiment_id, is_free)
+        claimed = claim.values(claimed_until=now + for_at_most).returning(ExperimentRow.id)
+        return self._session.scalar(claimed) is not None
+
+    def release_experiment(self, experiment_id: UUID) -> None:
+        """Give the claim back."""
+        self._session.execute(
+            update(ExperimentRow).where(ExperimentRow.id == experiment_id).values(claimed_until=None)
+        )
 
     def save_case(self, case: ExperimentCase) -> None:
         """Store a case, or the challenger's score of a stored one; the first score of each stays."""

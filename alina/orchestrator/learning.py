@@ -70,12 +70,17 @@ def advance(runtime: Runtime, agent: str, *, cases_at_once: int) -> Experiment |
         experiment = running or _start(runtime, uow, agent)
         if experiment is None:
             return None
+        limit = runtime.settings.execution.task_time_limit
+        if not uow.ledger.claim_experiment(experiment.id, for_at_most=limit):
+            return experiment  # another worker is at it
         challenger = uow.ledger.revision(experiment.challenger_id)
         open_cases = [c for c in uow.ledger.cases(experiment.id) if c.challenger_score is None]
     for case in open_cases[:cases_at_once]:
         score = _answer_case(runtime, challenger, case)
         with runtime.unit_of_work() as uow:
             uow.ledger.save_case(replace(case, challenger_score=score))
+    with runtime.unit_of_work() as uow:
+        uow.ledger.release_experiment(experiment.id)
     return experiment if len(open_cases) > cases_at_once else _conclude(runtime, experiment)
 
 
@@ -96,7 +101,10 @@ def _start(runtime: Runtime, uow: UnitOfWork, agent: str) -> Experiment | None:
         return None
     cut = (len(runs) * 2) // 3
     tune, held_out = runs[:cut], runs[cut:]
-    outcomes = [(_is_holding(run), _outcome(runtime, uow, run)) for run in tune]
+    # A lesson may not rest on prices that the held-out cases are judged by.
+    horizon = timeframe_duration(held_out[0].timeframe) * settings.horizon
+    known = [run for run in tune if run.as_of + horizon <= held_out[0].as_of]
+    outcomes = [(_is_holding(run), _outcome(runtime, uow, run)) for run in known]
     tried = [revision.system for revision in uow.ledger.revisions(agent)]
     system = optimizer.challenger_system(champion, optimizer.costliest_mistakes(outcomes), tried)
     if system is None:
@@ -146,7 +154,10 @@ def _recorded_runs(
     usable = [
         run
         for run in runs
-        if run.calls and run.prompt_revision_id == champion.id and _future(runtime, uow, run) is not None
+        if run.calls
+        and "actions" in run.context
+        and run.prompt_revision_id == champion.id
+        and _future(runtime, uow, run) is not None
     ]
     return sorted(usable, key=lambda run: run.as_of)
 

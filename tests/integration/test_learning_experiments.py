@@ -220,6 +220,25 @@ def test_an_experiment_that_was_cut_off_goes_on_and_asks_no_case_twice(make: Mak
     assert (len(asked), set(asked.values())) == (RUNS, {1})
 
 
+def test_two_workers_at_once_do_not_ask_the_same_cases(make: Make) -> None:
+    one = with_history(make(execution={"task_time_limit": "60s"}))
+    second: list[Experiment | None] = []
+
+    def a_second_worker_comes(_: CompletionRequest) -> dict[str, Any]:
+        if not second:
+            second.append(advance(going_on))
+        return HOLD
+
+    challenger = Challenger(a_second_worker_comes)
+    going_on = one.with_parts(model=lambda: challenger)
+    first = advance(going_on)
+    assert second[0] is not None
+    assert second[0].state is ExperimentState.RUNNING
+    assert first is not None
+    assert first.state is ExperimentState.PROMOTED
+    assert set(challenger.asked.values()) == {1}
+
+
 def test_the_challenger_is_asked_with_the_recorded_context_schema_and_seed(make: Make) -> None:
     one = with_history(make())
     requests: list[CompletionRequest] = []

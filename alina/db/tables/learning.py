@@ -59,6 +59,8 @@ class ExperimentRow(Base):
     challenger_score: Mapped[Decimal | None]
     confidence: Mapped[Decimal | None]
     conclusion: Mapped[str]
+    #: wall time until which one worker has its cases to itself
+    claimed_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
