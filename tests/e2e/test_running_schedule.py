@@ -1,6 +1,9 @@
 """What the schedule does by itself."""
 
 from running_system import SYMBOL, RunningSystem, eventually
+from sqlalchemy import NullPool, create_engine, text
+
+from alina import bootstrap
 
 EXPECTED = {
     "proposals": 4,
@@ -52,3 +55,13 @@ def test_every_decision_is_explained_by_what_was_stored(system: RunningSystem) -
         assert call.completion.model.sha256
         assert trail.run.prompt_revision_id
         assert trail.run.as_of == trail.proposal.as_of <= trail.decision.decided_at
+
+
+def test_what_nobody_waits_for_leaves_no_result_behind(system: RunningSystem) -> None:
+    engine = create_engine(bootstrap.connections(system.settings).database_url, poolclass=NullPool)
+    with engine.connect() as connection:
+        before = connection.scalar(text("SELECT count(*) FROM celery_taskmeta"))
+    system.wait_for_more()
+
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM celery_taskmeta")) == before
