@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from alina.domain.orders import OrderState
 from alina.domain.portfolio import Equity
 from alina.domain.runs import Run, RunState
 from alina.ledger import DecisionTrail
@@ -65,12 +66,20 @@ class Watcher:
             for run in reversed(runs)
             if run.state not in (RunState.STARTED, RunState.PROPOSED) and self._is_new(run.id)
         ]
-        return undecided + [_trail_event(t) for t in reversed(trails) if self._is_new(t.decision.id)]
+        told = [trail for trail in reversed(trails) if _has_ended(trail) and self._is_new(trail.decision.id)]
+        return undecided + [_trail_event(trail) for trail in told]
 
     def _is_new(self, key: UUID) -> bool:
         is_new = key not in self._seen
         self._seen.add(key)
         return is_new
+
+
+def _has_ended(trail: DecisionTrail) -> bool:
+    """Denied, or with the exchange's word on its order: shown earlier, it would stay at "submitting"."""
+    if trail.decision.content_hash is None:
+        return True
+    return trail.order is not None and trail.order.state is not OrderState.SUBMITTING
 
 
 def _run_event(run: Run) -> Event:
