@@ -1,12 +1,13 @@
 """The signed doors: orders, their fates and the account."""
 
+from decimal import Decimal
 from typing import Any
 
 from alina.venue import wire
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.orders import Kind, OrderRequest, Side, TimeInForce, VenueOrder
 from alina.venue.params import Params
-from alina.venue.refusal import Refusal
+from alina.venue.refusal import Refusal, order_refused
 from alina.venue.store import Page
 
 
@@ -24,29 +25,35 @@ def _request(exchange: LocalExchange, params: Params) -> OrderRequest:
     symbol = exchange.market(params.text("symbol")).rules.symbol
     side = params.choice("side", Side, -1117, "Invalid side.")
     client_order_id = params.optional_client_order_id("newClientOrderId")
-    if kind is Kind.MARKET:
-        by_quantity = params.has("quantity") or not params.has("quoteOrderQty")
-        return OrderRequest(
-            symbol=symbol,
-            client_order_id=client_order_id,
-            side=side,
-            kind=kind,
-            quantity=params.amount("quantity") if by_quantity else None,
-            quote_quantity=None if by_quantity else params.amount("quoteOrderQty"),
-        )
+    by_budget = kind is Kind.MARKET and params.has("quoteOrderQty") and not params.has("quantity")
     return OrderRequest(
         symbol=symbol,
         client_order_id=client_order_id,
         side=side,
         kind=kind,
-        time_in_force=_time_in_force(params) if kind is Kind.LIMIT else TimeInForce.GTC,
-        quantity=params.amount("quantity"),
-        limit_price=params.amount("price"),
+        time_in_force=_time_in_force(params, kind),
+        quantity=None if by_budget else params.amount("quantity"),
+        quote_quantity=params.amount("quoteOrderQty") if by_budget else None,
+        limit_price=None if kind.is_market else params.amount("price"),
+        stop_price=_stop_price(params, kind),
     )
 
 
-def _time_in_force(params: Params) -> TimeInForce:
+def _time_in_force(params: Params, kind: Kind) -> TimeInForce:
+    if kind.is_market or kind is Kind.LIMIT_MAKER:
+        return TimeInForce.GTC
     return params.choice("timeInForce", TimeInForce, -1115, "Invalid timeInForce.")
+
+
+def _stop_price(params: Params, kind: Kind) -> Decimal | None:
+    """A stop that would be passed over in silence is refused instead."""
+    if params.has("trailingDelta"):
+        raise order_refused("Trailing stop orders are not supported for this symbol.")
+    if kind.is_stop:
+        return params.amount("stopPrice")
+    if params.has("stopPrice"):
+        raise Refusal(-1106, "Parameter 'stopPrice' sent when not required.")
+    return None
 
 
 def find_order(exchange: LocalExchange, params: Params, _now: int) -> Any:

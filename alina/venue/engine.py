@@ -1,7 +1,8 @@
 """The matching engine: pure state and exact arithmetic, no clock and no I/O.
 
 An order takes from the book at once (taker) and then rests. A resting order is filled at its limit
-price (maker) when the caller, who knows the path of the price, says that the market reached it.
+price (maker) when the caller, who knows the path of the price, says that the market reached it. A stop
+order waits, with what it needs locked, until the caller says that its stop price came.
 What changed is handed out once, to be committed before anyone is told of it.
 """
 
@@ -12,9 +13,9 @@ from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation,
 from alina.domain.market import Balance, BookLevel
 from alina.venue.accounts import Accounts
 from alina.venue.book import Book
-from alina.venue.filters import MAX_NUM_ORDERS, Rules
+from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
 from alina.venue.matching import Sweep, sweep
-from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
+from alina.venue.orders import OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
 from alina.venue.refusal import filter_failure, order_refused
 
 #: a sum or product that would round raises instead
@@ -76,15 +77,28 @@ class Engine:
         with localcontext(_EXACT):
             swept = self._checked(request, rules, book, last_price)
             order = self._new_order(request, swept, now)
-            self.accounts.lock(*_to_lock(request, rules, swept))
-            fills = []
-            for take in swept.takes:
-                order, fill = self._fill(order, rules, take, is_maker=False, now=now)
-                fills.append(fill)
-            if not swept.is_complete and not _rests(request):
-                order = self._end(order, rules, Status.EXPIRED, now)
+            if not order.is_waiting:
+                return self._enter(order, request, swept, rules, now)
+            self.accounts.lock(_spent(request.side, rules), order.need)
             self._keep(order)
-            return order, tuple(fills)
+            return order, ()
+
+    def trigger(
+        self, order_id: int, rules: Rules, book: Book, now: int
+    ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
+        """Put a waiting order on the book: its stop price came.
+
+        A market buy that the account cannot pay at the prices of now expires with nothing.
+        """
+        with localcontext(_EXACT):
+            waiting = self._open[order_id]
+            request = waiting.once_triggered
+            spent = _spent(waiting.side, rules)
+            self.accounts.unlock(spent, waiting.need)
+            swept = sweep(request, book, rules.lot_size)
+            if self.accounts[spent].free < _to_lock(request, swept):
+                swept = Sweep((), is_complete=False)
+            return self._enter(replace(waiting, working_ms=now, updated_ms=now), request, swept, rules, now)
 
     def fill_resting(self, order_id: int, rules: Rules, now: int) -> VenueFill:
         """Fill the whole rest of an open order at its limit price."""
@@ -119,11 +133,16 @@ class Engine:
             raise filter_failure("MAX_NUM_ORDERS")
         if any(order.client_order_id == request.client_order_id for order in open_orders):
             raise order_refused("Duplicate order sent.")
-        swept = sweep(request, book, rules.lot_size)
-        asset, locked = _to_lock(request, rules, swept)
+        if request.kind.is_stop:
+            _refuse_immediate_trigger(request, last_price)
+            if sum(order.kind.is_stop for order in open_orders) >= MAX_NUM_ALGO_ORDERS:
+                raise filter_failure("MAX_NUM_ALGO_ORDERS")
+            swept = Sweep((), is_complete=False)
+        else:
+            swept = sweep(request, book, rules.lot_size)
         # A market order must be covered as it was asked for, even where the book holds less.
         asked = request.quote_quantity if request.side is Side.BUY else request.quantity
-        self.accounts.require(asset, max(locked, asked or Decimal(0)))
+        self.accounts.require(_spent(request.side, rules), max(_to_lock(request, swept), asked or Decimal(0)))
         return swept
 
     def _new_order(self, request: OrderRequest, swept: Sweep, now: int) -> VenueOrder:
@@ -144,7 +163,23 @@ class Engine:
             filled_notional=Decimal(0),
             placed_ms=now,
             updated_ms=now,
+            stop_price=request.stop_price,
+            working_ms=None if request.kind.is_stop else now,
         )
+
+    def _enter(
+        self, order: VenueOrder, request: OrderRequest, swept: Sweep, rules: Rules, now: int
+    ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
+        """Take from the book, then rest or end. Nothing of the order is locked yet."""
+        self.accounts.lock(_spent(order.side, rules), _to_lock(request, swept))
+        fills = []
+        for take in swept.takes:
+            order, fill = self._fill(order, rules, take, is_maker=False, now=now)
+            fills.append(fill)
+        if not swept.is_complete and not _rests(request):
+            order = self._end(order, rules, Status.EXPIRED, now)
+        self._keep(order)
+        return order, tuple(fills)
 
     def _fill(
         self, order: VenueOrder, rules: Rules, take: BookLevel, *, is_maker: bool, now: int
@@ -177,7 +212,7 @@ class Engine:
         return _with_fill(order, fill), fill
 
     def _end(self, order: VenueOrder, rules: Rules, status: Status, now: int) -> VenueOrder:
-        self.accounts.unlock(rules.quote if order.side is Side.BUY else rules.base, order.need)
+        self.accounts.unlock(_spent(order.side, rules), order.need)
         return replace(order, status=status, updated_ms=now)
 
     def _keep(self, order: VenueOrder) -> None:
@@ -189,17 +224,29 @@ class Engine:
 
 
 def _rests(request: OrderRequest) -> bool:
-    return request.kind is not Kind.MARKET and request.time_in_force is TimeInForce.GTC
+    return not request.kind.is_market and request.time_in_force is TimeInForce.GTC
 
 
-def _to_lock(request: OrderRequest, rules: Rules, swept: Sweep) -> tuple[str, Decimal]:
-    """The asset and the amount: all that a limit order may spend, or what a market order takes."""
-    quantity = swept.quantity if request.limit_price is None else request.quantity or Decimal(0)
+def _refuse_immediate_trigger(request: OrderRequest, last_price: Decimal) -> None:
+    """A stop order must wait on its own side of the last price."""
+    stop_price = request.stop_price or Decimal(0)
+    falls = request.kind.triggers_on_a_fall(request.side)
+    if stop_price >= last_price if falls else stop_price <= last_price:
+        raise order_refused("Stop price would trigger immediately.")
+
+
+def _spent(side: Side, rules: Rules) -> str:
+    """The asset that an order of this side pays with."""
+    return rules.quote if side is Side.BUY else rules.base
+
+
+def _to_lock(request: OrderRequest, swept: Sweep) -> Decimal:
+    """All that an order with a price may spend, or what a market order takes."""
+    price = request.limit_price or request.stop_price
+    quantity = swept.quantity if price is None else request.quantity or Decimal(0)
     if request.side is Side.SELL:
-        return rules.base, quantity
-    if request.limit_price is None:
-        return rules.quote, swept.notional
-    return rules.quote, quantity * request.limit_price
+        return quantity
+    return swept.notional if price is None else quantity * price
 
 
 def _with_fill(order: VenueOrder, fill: VenueFill) -> VenueOrder:

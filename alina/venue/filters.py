@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from alina.venue.orders import Kind, OrderRequest, Side
+from alina.venue.orders import OrderRequest
 from alina.venue.refusal import Refusal, filter_failure
 
 MAX_NUM_ORDERS = 200
+#: of these, orders that have a stop price
+MAX_NUM_ALGO_ORDERS = 5
 MAX_PRICE = Decimal(1_000_000_000)
 MAX_QUANTITY = Decimal(9_000_000_000)
 MULTIPLIER_UP = Decimal(5)
@@ -31,23 +33,26 @@ class Rules:
     def check(self, request: OrderRequest, *, last_price: Decimal) -> None:
         """Raise the Refusal of the first filter that the request breaks."""
         if request.limit_price is not None:
-            self._check_price(request.limit_price, request.side, last_price)
+            self._check_price("price", request.limit_price)
+            if not last_price * MULTIPLIER_DOWN <= request.limit_price <= last_price * MULTIPLIER_UP:
+                raise filter_failure("PERCENT_PRICE_BY_SIDE")
+        if request.stop_price is not None:
+            self._check_price("stopPrice", request.stop_price)
         if request.quantity is not None:
-            self._check_quantity(request.quantity, is_market=request.kind is Kind.MARKET)
+            self._check_quantity(request.quantity, is_market=request.kind.is_market)
         notional = request.quote_quantity
         if notional is not None:
             _check_precision("quoteOrderQty", notional)
         else:
-            notional = (request.quantity or Decimal(0)) * (request.limit_price or last_price)
+            price = request.limit_price or request.stop_price or last_price
+            notional = (request.quantity or Decimal(0)) * price
         if notional < self.min_notional:
             raise filter_failure("NOTIONAL")
 
-    def _check_price(self, price: Decimal, side: Side, last_price: Decimal) -> None:
-        _check_precision("price", price)
+    def _check_price(self, name: str, price: Decimal) -> None:
+        _check_precision(name, price)
         if not self.tick_size <= price <= MAX_PRICE or price % self.tick_size:
             raise filter_failure("PRICE_FILTER")
-        if not last_price * MULTIPLIER_DOWN <= price <= last_price * MULTIPLIER_UP:
-            raise filter_failure("PERCENT_PRICE_BY_SIDE")
 
     def _check_quantity(self, quantity: Decimal, *, is_market: bool) -> None:
         _check_precision("quantity", quantity)

@@ -1,8 +1,8 @@
 """The venue itself: markets on a replay, one engine, and books on disk.
 
 Every change is committed before it is returned; where that fails, the venue stops answering for good.
-Resting orders are matched along the whole path of the price since the last look, so that no speed skips
-a price. Market time is leased: the books always carry a time that nobody was told to be past, and a
+Open orders are matched along the whole path of the price since the last look, so that no speed skips a
+price. Market time is leased: the books always carry a time that nobody was told to be past, and a
 venue killed at any moment resumes there. So the market's time never runs backwards.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from heapq import heappop, heappush
 
 from alina.domain.market import Balance
 from alina.errors import DataError, SystemStateError
@@ -45,14 +46,23 @@ class ListedMarket:
         )
 
     def reached(self, order: VenueOrder, since: int, until: int) -> int | None:
-        """When in (since, until] the other side of the book first came to the order's limit price."""
-        if order.limit_price is None:
-            return None
+        """When in (since, until] the market first came to the order's price.
+
+        To the stop price of a waiting order comes the last price; to a limit price the other side of
+        the book.
+        """
+        if order.is_waiting:
+            return self._first(
+                order.kind.triggers_on_a_fall(order.side), order.stop_price or Decimal(0), since, until
+            )
+        limit = order.limit_price or Decimal(0)
         if order.side is Side.BUY:
-            price = self.quotes.price_where_ask_is(order.limit_price)
-            return self.replay.first_at_or_below(price, since, until)
-        price = self.quotes.price_where_bid_is(order.limit_price)
-        return self.replay.first_at_or_above(price, since, until)
+            return self._first(True, self.quotes.price_where_ask_is(limit), since, until)
+        return self._first(False, self.quotes.price_where_bid_is(limit), since, until)
+
+    def _first(self, on_a_fall: bool, price: Decimal, since: int, until: int) -> int | None:
+        first = self.replay.first_at_or_below if on_a_fall else self.replay.first_at_or_above
+        return first(price, since, until)
 
 
 class LocalExchange:
@@ -86,13 +96,12 @@ class LocalExchange:
         self._failure: BaseException | None = None
 
     def advance(self) -> int:
-        """Match resting orders up to now, commit what changed, return the market's time."""
+        """Match open orders up to now, commit what changed, return the market's time."""
         if self._failure is not None:
             raise SystemStateError(f"the venue's books are out of step ({self._failure!r}): start it again")
         now = self.time.now()
         with self._books(now):
-            for moment, order in sorted(self._reached(now), key=lambda one: (one[0], one[1].order_id)):
-                self.engine.fill_resting(order.order_id, self.markets[order.symbol].rules, moment)
+            self._match(now)
         return now
 
     def market(self, symbol: str) -> ListedMarket:
@@ -135,13 +144,26 @@ class LocalExchange:
             raise order_refused("Market is closed.")
         return market
 
-    def _reached(self, now: int) -> list[tuple[int, VenueOrder]]:
-        since = self._clock.matched_ms
-        moments = (
-            (self.markets[order.symbol].reached(order, since, now), order)
-            for order in self.engine.open_orders()
-        )
-        return [(moment, order) for moment, order in moments if moment is not None]
+    def _match(self, now: int) -> None:
+        """Fill or trigger what the path reached, in the order of time."""
+        reached: list[tuple[int, int, VenueOrder]] = []
+
+        def look(order: VenueOrder, since: int) -> None:
+            moment = self.markets[order.symbol].reached(order, since, now)
+            if moment is not None:
+                heappush(reached, (moment, order.order_id, order))
+
+        for order in self.engine.open_orders():
+            look(order, self._clock.matched_ms)
+        while reached:
+            moment, order_id, order = heappop(reached)
+            market = self.markets[order.symbol]
+            if not order.is_waiting:
+                self.engine.fill_resting(order_id, market.rules, moment)
+                continue
+            order, _ = self.engine.trigger(order_id, market.rules, market.book(moment), moment)
+            if order.status.is_open:
+                look(order, moment)
 
     @contextmanager
     def _books(self, now: int) -> Iterator[None]:

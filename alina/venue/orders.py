@@ -20,6 +20,25 @@ class Kind(StrEnum):
     LIMIT = "LIMIT"
     #: refused where it would trade at once
     LIMIT_MAKER = "LIMIT_MAKER"
+    #: these four wait until the last price comes to their stop price, then are a MARKET or a LIMIT order
+    STOP_LOSS = "STOP_LOSS"
+    STOP_LOSS_LIMIT = "STOP_LOSS_LIMIT"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    TAKE_PROFIT_LIMIT = "TAKE_PROFIT_LIMIT"
+
+    @property
+    def is_stop(self) -> bool:
+        """Waits for a stop price (an "algo order" in Binance's filters)."""
+        return self not in (Kind.MARKET, Kind.LIMIT, Kind.LIMIT_MAKER)
+
+    @property
+    def is_market(self) -> bool:
+        """Has no limit price."""
+        return self in (Kind.MARKET, Kind.STOP_LOSS, Kind.TAKE_PROFIT)
+
+    def triggers_on_a_fall(self, side: "Side") -> bool:
+        """Whether a stop order of this side waits below the market; the others wait above it."""
+        return (self in (Kind.STOP_LOSS, Kind.STOP_LOSS_LIMIT)) == (side is Side.SELL)
 
 
 class TimeInForce(StrEnum):
@@ -52,6 +71,7 @@ class OrderRequest(Record):
     quantity: Decimal | None = None
     quote_quantity: Decimal | None = None
     limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +93,42 @@ class VenueOrder(Record):
     filled_notional: Decimal
     placed_ms: int
     updated_ms: int
+    stop_price: Decimal | None = None
+    #: since when it is on the book; None: it waits for its stop price, or ended before it came
+    working_ms: int | None = None
 
     @property
     def remaining(self) -> Decimal:
         return self.quantity - self.filled_quantity
 
     @property
+    def is_waiting(self) -> bool:
+        """Open, and not yet on the book."""
+        return self.status.is_open and self.working_ms is None
+
+    @property
     def need(self) -> Decimal:
-        """What the rest of a limit order keeps locked: quote for a buy, base for a sell."""
-        if self.limit_price is None:
+        """What the rest of an order keeps locked: quote for a buy, base for a sell.
+
+        A market order locks no more than it takes; until its stop price comes, all that it would take there.
+        """
+        if self.kind.is_market and self.working_ms is not None:
             return Decimal(0)
-        return self.remaining if self.side is Side.SELL else self.remaining * self.limit_price
+        price = self.limit_price or self.stop_price or Decimal(0)
+        return self.remaining if self.side is Side.SELL else self.remaining * price
+
+    @property
+    def once_triggered(self) -> OrderRequest:
+        """The plain order that a stop order is from when its stop price came."""
+        return OrderRequest(
+            symbol=self.symbol,
+            client_order_id=self.client_order_id,
+            side=self.side,
+            kind=Kind.MARKET if self.kind.is_market else Kind.LIMIT,
+            time_in_force=self.time_in_force,
+            quantity=self.quantity,
+            limit_price=self.limit_price,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

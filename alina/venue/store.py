@@ -18,7 +18,7 @@ from alina.venue.engine import Changes
 from alina.venue.orders import Status, VenueFill, VenueOrder
 
 _R = TypeVar("_R", bound=Record)
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE clock (
@@ -29,7 +29,7 @@ CREATE TABLE orders (
   order_id INTEGER PRIMARY KEY, client_order_id TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
   kind TEXT NOT NULL, time_in_force TEXT NOT NULL, quantity TEXT NOT NULL, quote_quantity TEXT,
   limit_price TEXT, status TEXT NOT NULL, filled_quantity TEXT NOT NULL, filled_notional TEXT NOT NULL,
-  placed_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL
+  placed_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, stop_price TEXT, working_ms INTEGER
 );
 CREATE INDEX orders_by_client_order_id ON orders (symbol, client_order_id);
 CREATE INDEX orders_by_status ON orders (status);
@@ -43,6 +43,16 @@ CREATE INDEX fills_by_symbol ON fills (symbol, trade_id);
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+#: books from before there were stop orders
+_FROM_VERSION_1 = """
+BEGIN;
+ALTER TABLE orders ADD COLUMN stop_price TEXT;
+ALTER TABLE orders ADD COLUMN working_ms INTEGER;
+UPDATE orders SET working_ms = placed_ms;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+_STEPS = {0: _SCHEMA, 1: _FROM_VERSION_1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +93,13 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._connection.executescript(_SCHEMA)
+            if version in _STEPS:
+                self._connection.executescript(_STEPS[version])
         except sqlite3.Error as error:
             raise SystemStateError(
                 f"the venue's books {path} do not open ({error}): move the folder away"
             ) from error
-        if version not in (0, _VERSION):
+        if version not in (*_STEPS, _VERSION):
             raise SystemStateError(
                 f"the venue's books {path} are of version {version}, not {_VERSION}: move them away"
             )
@@ -191,6 +201,6 @@ def _record(kind: type[_R], row: sqlite3.Row) -> _R:
 
 
 def _loaded(hint: Any, value: Any) -> Any:
-    if value is None or hint in (str, int):
+    if value is None or hint in (str, int, int | None):
         return value
     return Decimal(value) if hint in (Decimal, Decimal | None) else hint(value)

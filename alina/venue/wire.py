@@ -78,6 +78,7 @@ def _filters(rules: Rules) -> list[dict[str, Any]]:
             "avgPriceMins": 0,
         },
         {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": filters.MAX_NUM_ORDERS},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": filters.MAX_NUM_ALGO_ORDERS},
     ]
 
 
@@ -116,12 +117,12 @@ def order(one: VenueOrder) -> dict[str, Any]:
         "timeInForce": str(one.time_in_force),
         "type": str(one.kind),
         "side": str(one.side),
-        "stopPrice": number(Decimal(0)),
+        "stopPrice": number(one.stop_price or Decimal(0)),
         "icebergQty": number(Decimal(0)),
         "time": one.placed_ms,
         "updateTime": one.updated_ms,
-        "isWorking": one.status.is_open,
-        "workingTime": one.placed_ms,
+        "isWorking": one.working_ms is not None,
+        "workingTime": -1 if one.working_ms is None else one.working_ms,
         "selfTradePreventionMode": "NONE",
     }
 
@@ -130,7 +131,9 @@ def placed(one: VenueOrder, fills: Iterable[VenueFill]) -> dict[str, Any]:
     """As POST order answers with newOrderRespType=FULL."""
     answer = order(one)
     answer["transactTime"] = answer.pop("time")
-    del answer["updateTime"], answer["isWorking"], answer["icebergQty"], answer["stopPrice"]
+    del answer["updateTime"], answer["isWorking"], answer["icebergQty"]
+    if one.stop_price is None:
+        del answer["stopPrice"]
     answer["fills"] = [
         {
             "price": number(fill.price),

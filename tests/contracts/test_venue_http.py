@@ -193,6 +193,36 @@ def test_all_open_orders_are_canceled_together(client: Any, price: float) -> Non
         client.cancel_all_orders(SYMBOL)
 
 
+@pytest.mark.parametrize(
+    ("side", "stop", "kind"),
+    [
+        ("sell", {"stopLossPrice": 0.9}, "STOP_LOSS"),
+        ("buy", {"stopLossPrice": 1.1}, "STOP_LOSS"),
+        ("sell", {"takeProfitPrice": 1.1}, "TAKE_PROFIT"),
+        ("buy", {"takeProfitPrice": 0.9}, "TAKE_PROFIT"),
+    ],
+)
+@pytest.mark.parametrize("is_limit", [True, False])
+def test_a_stop_order_is_open_waits_and_is_canceled(
+    client: Any, price: float, side: str, stop: dict[str, float], kind: str, is_limit: bool
+) -> None:
+    [(name, factor)] = stop.items()
+    limit = round(price * factor * 0.99, 2) if is_limit else None
+    stop_price = round(price * factor, 2)
+    placed = client.create_order(
+        SYMBOL, "limit" if is_limit else "market", side, 1, limit, {name: stop_price}
+    )
+    found = client.fetch_order(placed["id"], SYMBOL)
+    for order in (placed, found, *client.fetch_open_orders(SYMBOL)):
+        assert (order["status"], order["triggerPrice"], order["filled"]) == ("open", stop_price, 0)
+        assert order["info"]["type"] == kind + ("_LIMIT" if is_limit else "")
+    assert (found["info"]["isWorking"], found["info"]["workingTime"]) == (False, -1)
+    asset, amount = ("BTC", 1) if side == "sell" else ("USDT", limit or stop_price)
+    assert client.fetch_balance()["used"][asset] == pytest.approx(amount)
+    assert client.cancel_order(placed["id"], SYMBOL)["status"] == "canceled"
+    assert client.fetch_balance()["used"][asset] == 0
+
+
 def test_time_in_force_is_kept(client: Any, price: float) -> None:
     for time_in_force in ("IOC", "FOK"):
         placed = client.create_order(SYMBOL, "limit", "buy", 1, price * 0.9, {"timeInForce": time_in_force})
@@ -239,7 +269,13 @@ def resting(**changes: Any) -> dict[str, Any]:
         (order(newClientOrderId="with space"), ccxt.BadRequest, "-1100"),
         (order(quantity=""), ccxt.BadRequest, "-1102"),
         (order(side="HOLD"), ccxt.BadRequest, "-1117"),
-        (order(type="STOP_LOSS"), ccxt.BadRequest, "-1116"),
+        (order(type="TRAILING"), ccxt.BadRequest, "-1116"),
+        (order(type="STOP_LOSS"), ccxt.BadRequest, "stopPrice"),
+        (resting() | {"type": "STOP_LOSS_LIMIT", "side": "SELL"}, ccxt.BadRequest, "stopPrice"),
+        (resting(stopPrice="5100.00"), ccxt.BadRequest, "-1106"),
+        (order(type="STOP_LOSS", stopPrice="5000.00"), ccxt.OrderImmediatelyFillable, "trigger"),
+        (order(type="TAKE_PROFIT", stopPrice="1.001"), ccxt.InvalidOrder, "PRICE_FILTER"),
+        (order(type="STOP_LOSS", trailingDelta="50"), ccxt.InvalidOrder, "Trailing"),
         (resting() | {"timeInForce": "GTX"}, ccxt.BadRequest, "-1115"),
         (order(symbol="DOGEUSDT"), ccxt.BadSymbol, "-1121"),
         (resting() | {"quantity": "5000"}, ccxt.InsufficientFunds, "insufficient"),
@@ -340,6 +376,24 @@ def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: 
     assert client.fetch_order(placed["id"], SYMBOL)["status"] == "closed"
     assert (trades[0]["price"], trades[0]["takerOrMaker"]) == (placed["price"], "maker")
     assert placed["timestamp"] <= trades[0]["timestamp"] <= moving.market_ms()
+    client.session.close()
+
+
+def test_a_stop_order_is_triggered_by_the_path_and_its_trade_is_told(moving: Venue) -> None:
+    client = moving.client()
+    last = client.fetch_ticker(SYMBOL)["last"]
+    placed = [
+        client.create_order(SYMBOL, "market", side, 1, None, {"stopLossPrice": last * factor})["id"]
+        for side, factor in (("sell", 0.9995), ("buy", 1.0005))
+    ]
+    deadline = time.monotonic() + 60
+    while not (trades := [one for one in client.fetch_my_trades(SYMBOL) if one["order"] in placed]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    trade = trades[0]
+    order = client.fetch_order(trade["order"], SYMBOL)
+    assert (order["status"], trade["takerOrMaker"], order["info"]["isWorking"]) == ("closed", "taker", True)
+    assert int(order["info"]["workingTime"]) == trade["timestamp"] > order["timestamp"]
     client.session.close()
 
 

@@ -88,6 +88,18 @@ def market(side: Side, quantity: str = "1") -> OrderRequest:
     )
 
 
+def stop(side: Side, kind: Kind, stop_price: str, price: str | None = None) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT",
+        client_order_id=None,
+        side=side,
+        kind=kind,
+        quantity=Decimal(1),
+        limit_price=None if price is None else Decimal(price),
+        stop_price=Decimal(stop_price),
+    )
+
+
 def test_the_replay_begins_after_the_warmup_and_runs_at_its_speed(venue: LocalExchange, wall: Steady) -> None:
     assert venue.advance() == BEGIN
     wall.pass_ms(1000)
@@ -108,6 +120,68 @@ def test_one_look_after_hours_fills_every_resting_order_the_path_reached(
     assert (second.order_id, second.price) == (sold.order_id, 125)
     assert BEGIN < first.executed_ms < BEGIN + HOUR // 3 < second.executed_ms <= BEGIN + 2 * HOUR // 3
     assert [order.order_id for order in venue.engine.open_orders()] == [missed.order_id]
+
+
+def test_one_look_after_hours_triggers_every_stop_the_path_reached_at_its_own_moment(
+    venue: LocalExchange, wall: Steady
+) -> None:
+    now = venue.advance()
+    sold, _ = venue.place(stop(Side.SELL, Kind.STOP_LOSS, "90"), now)
+    bought, _ = venue.place(stop(Side.BUY, Kind.STOP_LOSS_LIMIT, "110", "111"), now)
+    missed, _ = venue.place(stop(Side.SELL, Kind.TAKE_PROFIT, "131"), now)
+    wall.pass_ms(100 * 60_000)
+    venue.advance()
+    first, second = venue.store.fills("BTCUSDT", Page())
+    assert (first.order_id, first.price, first.is_maker) == (sold.order_id, 90, False)
+    assert (second.order_id, second.price) == (bought.order_id, Decimal("110.01"))
+    assert BEGIN < first.executed_ms < BEGIN + HOUR // 3 < second.executed_ms < BEGIN + 2 * HOUR // 3
+    [waiting] = venue.engine.open_orders()
+    assert (waiting.order_id, waiting.is_waiting) == (missed.order_id, True)
+    assert venue.engine.accounts["BTC"].locked == 1
+
+
+def test_what_a_triggered_stop_leaves_resting_is_filled_later_on_the_same_path(
+    venue: LocalExchange, wall: Steady
+) -> None:
+    order, _ = venue.place(stop(Side.SELL, Kind.STOP_LOSS_LIMIT, "90", "125"), venue.advance())
+    wall.pass_ms(100 * 60_000)
+    venue.advance()
+    [fill] = venue.store.fills("BTCUSDT", Page())
+    assert (fill.price, fill.is_maker) == (125, True)
+    found = venue.store.order("BTCUSDT", order_id=order.order_id)
+    assert found is not None
+    assert found.working_ms is not None
+    assert BEGIN < found.working_ms < BEGIN + HOUR // 3 < fill.executed_ms
+
+
+def test_a_stop_that_waited_before_a_kill_is_triggered_after_it(
+    venue: LocalExchange, spec: VenueSpec, wall: Steady
+) -> None:
+    venue.place(stop(Side.SELL, Kind.STOP_LOSS, "99.90"), venue.advance())
+    wall.pass_ms(100)
+    killed(venue)
+    again = LocalExchange(spec, monotonic_ns=wall)
+    assert [order.is_waiting for order in again.engine.open_orders()] == [True]
+    wall.pass_ms(1000)
+    again.advance()
+    assert [fill.price for fill in again.store.fills("BTCUSDT", Page())] == [Decimal("99.90")]
+    again.close()
+
+
+def test_books_from_before_stop_orders_are_taken_over(
+    venue: LocalExchange, spec: VenueSpec, tmp_path: Path
+) -> None:
+    venue.place(limit(Side.BUY, "85"), venue.advance())
+    orders, held = venue.engine.open_orders(), venue.engine.accounts.all()
+    venue.close()
+    books = sqlite3.connect(tmp_path / "venue.sqlite", isolation_level=None)
+    for change in ("DROP COLUMN stop_price", "DROP COLUMN working_ms"):
+        books.execute(f"ALTER TABLE orders {change}")
+    books.execute("PRAGMA user_version = 1")
+    books.close()
+    again = LocalExchange(spec)
+    assert (again.engine.open_orders(), again.engine.accounts.all()) == (orders, held)
+    again.close()
 
 
 def test_a_market_order_is_filled_at_the_price_of_now(venue: LocalExchange, wall: Steady) -> None:
@@ -240,7 +314,7 @@ def test_books_that_are_none_are_refused(spec: VenueSpec, tmp_path: Path) -> Non
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["buy", "sell", "rest", "offer", "cancel", "wait"]),
+            st.sampled_from(["buy", "sell", "rest", "offer", "protect", "cancel", "wait"]),
             st.integers(1, 400_000),
             st.booleans(),
         ),
@@ -274,9 +348,13 @@ def attempt(venue: LocalExchange, wall: Steady, action: str, number: int) -> Non
         venue.cancel([orders[number % len(orders)]], now)
     elif action != "cancel":
         side = Side.BUY if action in ("buy", "rest") else Side.SELL
-        resting = limit(side, f"{60 + number % 80}")
+        price = f"{60 + number % 80}"
+        request = market(side, quantity) if action in ("buy", "sell") else limit(side, price)
+        if action == "protect":
+            kind = [kind for kind in Kind if kind.is_stop][number % 4]
+            request = stop(side, kind, price, None if kind.is_market else str(number % 60 + 70))
         with suppress(Refusal):
-            venue.place(market(side, quantity) if action in ("buy", "sell") else resting, now)
+            venue.place(request, now)
 
 
 def assert_money_is_conserved(venue: LocalExchange) -> None:

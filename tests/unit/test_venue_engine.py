@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from alina.domain.market import Balance, BookLevel
 from alina.venue.book import Book
 from alina.venue.engine import Engine, Fees
-from alina.venue.filters import MAX_NUM_ORDERS, Rules
+from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
 from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill
 from alina.venue.refusal import Refusal
 
@@ -34,6 +34,9 @@ def levels(*pairs: tuple[str, str]) -> tuple[BookLevel, ...]:
 
 
 BOOK = Book(bids=levels(("99.90", "5"), ("99.80", "5")), asks=levels(("100.10", "5"), ("100.20", "5")))
+
+#: where a buy costs more than its stop price
+JUMPED_BOOK = Book(bids=levels(("129", "50")), asks=levels(("130", "50")))
 
 
 def new_engine(fees: Fees = Fees(maker=Decimal("0.001"), taker=Decimal("0.002"))) -> Engine:  # noqa: B008  # frozen
@@ -69,6 +72,27 @@ def limit(
         time_in_force=time_in_force,
         quantity=Decimal(quantity),
         limit_price=Decimal(price),
+    )
+
+
+def stop(
+    side: Side,
+    quantity: str,
+    stop_price: str,
+    *,
+    kind: Kind = Kind.STOP_LOSS,
+    price: str | None = None,
+    time_in_force: TimeInForce = TimeInForce.GTC,
+) -> OrderRequest:
+    return OrderRequest(
+        symbol="BTCUSDT",
+        client_order_id=None,
+        side=side,
+        kind=kind,
+        time_in_force=time_in_force,
+        quantity=Decimal(quantity),
+        limit_price=None if price is None else Decimal(price),
+        stop_price=Decimal(stop_price),
     )
 
 
@@ -170,9 +194,104 @@ def test_a_fee_is_cut_to_eight_decimals() -> None:
     assert fill.fee == Decimal("0.00000013")
 
 
+def test_a_stop_order_waits_with_what_it_needs_locked_and_is_then_a_market_order(engine: Engine) -> None:
+    order, fills = engine.place(stop(Side.SELL, "6", "99.95"), RULES, BOOK, PRICE, NOW)
+    assert (order.status, fills, order.is_waiting) == (Status.NEW, (), True)
+    assert (free(engine, "BTC"), locked(engine, "BTC")) == (44, 6)
+    order, fills = engine.trigger(order.order_id, RULES, BOOK, NOW + 7)
+    assert (order.status, order.working_ms, order.kind) == (Status.FILLED, NOW + 7, Kind.STOP_LOSS)
+    assert [(str(fill.price), str(fill.quantity)) for fill in fills] == [("99.90", "5"), ("99.80", "1")]
+    assert not any(fill.is_maker for fill in fills)
+    assert (locked(engine, "BTC"), engine.open_orders()) == (0, [])
+
+
+def test_a_triggered_stop_limit_order_takes_what_it_reaches_and_rests(engine: Engine) -> None:
+    request = stop(Side.SELL, "7", "99.95", kind=Kind.STOP_LOSS_LIMIT, price="99.90")
+    order, _ = engine.place(request, RULES, BOOK, PRICE, NOW)
+    order, fills = engine.trigger(order.order_id, RULES, BOOK, NOW + 1)
+    assert (order.status, len(fills), locked(engine, "BTC")) == (Status.PARTIALLY_FILLED, 1, 2)
+    fill = engine.fill_resting(order.order_id, RULES, NOW + 2)
+    assert (fill.price, fill.quantity, fill.is_maker) == (Decimal("99.90"), 2, True)
+
+
+def test_a_stop_limit_order_that_the_market_jumps_over_rests_unfilled(engine: Engine) -> None:
+    request = stop(Side.SELL, "1", "99.95", kind=Kind.STOP_LOSS_LIMIT, price="99.95")
+    order, _ = engine.place(request, RULES, BOOK, PRICE, NOW)
+    order, fills = engine.trigger(order.order_id, RULES, BOOK, NOW + 1)
+    assert (order.status, fills, order.is_waiting, locked(engine, "BTC")) == (Status.NEW, (), False, 1)
+
+
+def test_a_triggered_stop_limit_order_keeps_its_time_in_force(engine: Engine) -> None:
+    request = stop(
+        Side.SELL,
+        "7",
+        "99.95",
+        kind=Kind.STOP_LOSS_LIMIT,
+        price="99.90",
+        time_in_force=TimeInForce.FOK,
+    )
+    order, _ = engine.place(request, RULES, BOOK, PRICE, NOW)
+    order, fills = engine.trigger(order.order_id, RULES, BOOK, NOW + 1)
+    assert (order.status, fills, locked(engine, "BTC")) == (Status.EXPIRED, (), 0)
+
+
+def test_a_market_stop_buy_that_can_no_longer_be_paid_expires_with_nothing(engine: Engine) -> None:
+    order, _ = engine.place(stop(Side.BUY, "49", "102"), RULES, BOOK, PRICE, NOW)
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (2, 4998)
+    order, fills = engine.trigger(order.order_id, RULES, JUMPED_BOOK, NOW + 1)
+    assert (order.status, fills) == (Status.EXPIRED, ())
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000, 0)
+
+
+def test_a_waiting_stop_order_is_canceled_and_gives_back_what_it_locked(engine: Engine) -> None:
+    request = stop(Side.BUY, "8", "100.50", kind=Kind.STOP_LOSS_LIMIT, price="101")
+    order, _ = engine.place(request, RULES, BOOK, PRICE, NOW)
+    assert locked(engine, "USDT") == 808
+    canceled = engine.cancel(order.order_id, RULES, NOW + 1)
+    assert (canceled.status, canceled.working_ms) == (Status.CANCELED, None)
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000, 0)
+
+
+STOP_SIDES = [
+    (Kind.STOP_LOSS, Side.SELL, "99.99"),
+    (Kind.STOP_LOSS, Side.BUY, "100.01"),
+    (Kind.TAKE_PROFIT, Side.SELL, "100.01"),
+    (Kind.TAKE_PROFIT, Side.BUY, "99.99"),
+]
+
+
+@pytest.mark.parametrize(("kind", "side", "beyond"), STOP_SIDES)
+def test_a_stop_price_that_is_there_already_is_refused(
+    engine: Engine, kind: Kind, side: Side, beyond: str
+) -> None:
+    with pytest.raises(Refusal, match=r"Stop price would trigger immediately\.") as refused:
+        place(engine, stop(side, "1", "100.00", kind=kind))
+    assert refused.value.code == -2010
+    assert place(engine, stop(side, "1", beyond, kind=kind)) == (Status.NEW, [])
+
+
+def test_stop_orders_are_limited_in_number_even_among_few_orders(engine: Engine) -> None:
+    for _ in range(MAX_NUM_ALGO_ORDERS):
+        place(engine, stop(Side.SELL, "1", "99"))
+    with pytest.raises(Refusal, match="MAX_NUM_ALGO_ORDERS"):
+        place(engine, stop(Side.SELL, "1", "99"))
+    assert place(engine, limit(Side.SELL, "1", "110"))[0] is Status.NEW
+
+
 @pytest.mark.parametrize(
     ("request_", "code", "words"),
     [
+        (stop(Side.SELL, "1", "99.999"), -1013, "PRICE_FILTER"),
+        (stop(Side.SELL, "1", "99.123456789"), -1111, "stopPrice"),
+        (stop(Side.SELL, "0.1001", "99.99"), -1013, "LOT_SIZE"),
+        (stop(Side.SELL, "0.1", "99.99"), -1013, "NOTIONAL"),
+        (stop(Side.SELL, "50.001", "99.99"), -2010, "insufficient balance"),
+        (stop(Side.BUY, "49.505", "101"), -2010, "insufficient balance"),
+        (
+            stop(Side.SELL, "1", "99", kind=Kind.STOP_LOSS_LIMIT, price="19.99"),
+            -1013,
+            "PERCENT_PRICE_BY_SIDE",
+        ),
         (limit(Side.BUY, "1.0005", "100"), -1013, "LOT_SIZE"),
         (limit(Side.BUY, "0.0005", "100"), -1013, "LOT_SIZE"),
         (market(Side.BUY, "99999999999"), -1013, "MARKET_LOT_SIZE"),
@@ -274,11 +393,38 @@ class Conservation(RuleBasedStateMachine):
         request = limit(side, quantity, price, kind=kind)
         self.attempt(replace(request, time_in_force=time_in_force) if kind is Kind.LIMIT else request)
 
-    @rule(pick=st.integers(0, 99))
-    def reach(self, pick: int) -> None:
+    @rule(
+        side=SIDES,
+        quantity=QUANTITIES,
+        stop_price=PRICES,
+        kind=st.sampled_from([kind for kind in Kind if kind.is_stop]),
+        price=PRICES,
+        time_in_force=st.sampled_from(TimeInForce),
+    )
+    def wait_for_a_price(
+        self,
+        side: Side,
+        quantity: str,
+        stop_price: str,
+        kind: Kind,
+        price: str,
+        time_in_force: TimeInForce,
+    ) -> None:
+        request = stop(side, quantity, stop_price, kind=kind)
+        if not kind.is_market:
+            request = replace(request, limit_price=Decimal(price), time_in_force=time_in_force)
+        self.attempt(request)
+
+    @rule(pick=st.integers(0, 99), book=st.sampled_from([BOOK, JUMPED_BOOK]))
+    def reach(self, pick: int, book: Book) -> None:
         orders = self.engine.open_orders()
-        if orders:
-            self.fills.append(self.engine.fill_resting(orders[pick % len(orders)].order_id, RULES, NOW))
+        if not orders:
+            return
+        order = orders[pick % len(orders)]
+        if order.is_waiting:
+            self.fills.extend(self.engine.trigger(order.order_id, RULES, book, NOW)[1])
+        else:
+            self.fills.append(self.engine.fill_resting(order.order_id, RULES, NOW))
 
     @rule(pick=st.integers(0, 99))
     def cancel(self, pick: int) -> None:
