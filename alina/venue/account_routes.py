@@ -58,7 +58,7 @@ def _stop_price(params: Params, kind: Kind) -> Decimal | None:
 
 def find_order(exchange: LocalExchange, params: Params, _now: int) -> Any:
     order = _named(exchange, params)
-    if order is None:
+    if order is None or not exchange.shows(order.order_id):
         raise Refusal(-2013, "Order does not exist.")
     return wire.order(order)
 
@@ -75,7 +75,7 @@ def cancel_order(exchange: LocalExchange, params: Params, now: int) -> Any:
 
 def open_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
     symbol = exchange.market(params.text("symbol")).rules.symbol if params.has("symbol") else None
-    return [wire.order(order) for order in exchange.engine.open_orders(symbol)]
+    return [wire.order(one) for one in exchange.engine.open_orders(symbol) if exchange.shows(one.order_id)]
 
 
 def cancel_open_orders(exchange: LocalExchange, params: Params, now: int) -> Any:
@@ -87,13 +87,15 @@ def cancel_open_orders(exchange: LocalExchange, params: Params, now: int) -> Any
 
 def all_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
     symbol = exchange.market(params.text("symbol")).rules.symbol
-    return [wire.order(order) for order in exchange.store.orders(symbol, _page(params, "orderId"))]
+    orders = exchange.store.orders(symbol, _page(params, "orderId"))
+    return [wire.order(one) for one in orders if exchange.shows(one.order_id)]
 
 
 def my_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
     symbol = exchange.market(params.text("symbol")).rules.symbol
     page, order_id = _page(params, "fromId"), params.optional_integer("orderId")
-    return [wire.own_trade(fill) for fill in exchange.store.fills(symbol, page, order_id=order_id)]
+    fills = exchange.store.fills(symbol, page, order_id=order_id)
+    return [wire.own_trade(fill) for fill in fills if exchange.shows(fill.order_id)]
 
 
 def account(exchange: LocalExchange, _params: Params, now: int) -> Any:

@@ -1,5 +1,6 @@
 """The order book that the venue shows around a price. Deterministic, and blind to the future."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
@@ -18,6 +19,20 @@ class Book:
 
     bids: tuple[BookLevel, ...]
     asks: tuple[BookLevel, ...]
+
+    def holding(self, quantity: Decimal) -> "Book":
+        """The same with no more than `quantity` on each side."""
+        return Book(_cut(self.bids, quantity), _cut(self.asks, quantity))
+
+
+def _cut(levels: Iterable[BookLevel], quantity: Decimal) -> tuple[BookLevel, ...]:
+    kept = []
+    for level in levels:
+        taken = min(level.quantity, quantity)
+        if taken:
+            kept.append(BookLevel(level.price, taken))
+        quantity -= taken
+    return tuple(kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 One event loop does everything; between reading a request and answering it nothing else runs.
 """
 
-import asyncio
 import json
 from urllib.parse import parse_qsl
 
@@ -12,7 +11,9 @@ from aiohttp.typedefs import Handler
 
 from alina.errors import SystemStateError
 from alina.venue import account_routes, market_routes
-from alina.venue.faults import Fault, FaultKind, FaultScript
+from alina.venue.answers import refused
+from alina.venue.fault_door import meet
+from alina.venue.faults import Fault, FaultScript
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_routes import Answer
 from alina.venue.market_time import wall_ms
@@ -85,6 +86,8 @@ class VenueDoor:
         app.router.add_get("/venue/v1/clock", self._clock)
         if self._may_fail:
             app.router.add_post("/venue/v1/faults", self._script_fault)
+            app.router.add_get("/venue/v1/faults", self._report_faults)
+            app.router.add_delete("/venue/v1/faults", self._clear_faults)
         return app
 
     def _door(self, answer: Answer, weight: int, *, signed: bool) -> Handler:
@@ -97,7 +100,7 @@ class VenueDoor:
                     self._signing.check(request.headers, query, body, params, wall)
                 response = web.json_response(answer(self._exchange, params, self._exchange.advance()))
             except Refusal as refusal:
-                response = _refused(refusal)
+                response = refused(refusal)
             response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
             return response
 
@@ -119,30 +122,24 @@ class VenueDoor:
 
     async def _script_fault(self, request: web.Request) -> web.StreamResponse:
         try:
-            self._faults.add(json.loads(await request.read()))
+            self._faults.add(Fault.from_json(json.loads(await request.read())))
         except (Refusal, ValueError) as error:
-            return _refused(error if isinstance(error, Refusal) else Refusal(-1100, "no JSON"))
+            return refused(error if isinstance(error, Refusal) else Refusal(-1100, "no JSON"))
         return web.json_response({})
+
+    async def _report_faults(self, _request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._faults.report())
+
+    async def _clear_faults(self, _request: web.Request) -> web.StreamResponse:
+        self._faults.clear()
+        return web.json_response(self._faults.report())
 
     @web.middleware
     async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = self._faults.take(request.method, request.path)
         if fault is None:
             return await handler(request)
-        return await _meet(fault, request, handler)
-
-
-async def _meet(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
-    if fault.kind is FaultKind.ERROR_BEFORE:
-        return web.Response(status=503, text="Service Unavailable")
-    if fault.kind is FaultKind.DELAY:
-        await request.read()  # now, for a client that leaves takes an unread body with it
-        await asyncio.sleep(float(fault.delay_seconds))
-        return await handler(request)
-    response = await handler(request)
-    if request.transport is not None:
-        request.transport.abort()
-    return response
+        return await meet(fault, request, handler, self._exchange)
 
 
 @web.middleware
@@ -152,7 +149,3 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except SystemStateError as error:
         return web.Response(status=503, text=str(error))
-
-
-def _refused(refusal: Refusal) -> web.Response:
-    return web.json_response({"code": refusal.code, "msg": refusal.message}, status=refusal.status)

@@ -94,6 +94,9 @@ class LocalExchange:
         )
         self.time = MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
         self._failure: BaseException | None = None
+        self._monotonic_ns = monotonic_ns
+        self._hidden_until_ns: dict[int, int] = {}
+        self._book_is_thin = False
 
     def advance(self) -> int:
         """Match open orders up to now, commit what changed, return the market's time."""
@@ -123,13 +126,34 @@ class LocalExchange:
     def place(self, request: OrderRequest, now: int) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
         """Take an order and what it reaches of the book, committed. Raises Refusal."""
         market = self._trading_market(request.symbol, now)
+        book = market.book(now)
+        if self._book_is_thin:
+            asked = request.quantity or (request.quote_quantity or Decimal(0)) / market.replay.price(now)
+            book = book.holding(asked / 2 // market.rules.lot_size * market.rules.lot_size)
         with self._books(now):
-            return self.engine.place(request, market.rules, market.book(now), market.replay.price(now), now)
+            return self.engine.place(request, market.rules, book, market.replay.price(now), now)
 
     def cancel(self, orders: list[VenueOrder], now: int) -> list[VenueOrder]:
         """Cancel open orders together, committed."""
         with self._books(now):
             return [self.engine.cancel(one.order_id, self.markets[one.symbol].rules, now) for one in orders]
+
+    def hide(self, order_id: int, seconds: float) -> None:
+        """Let no query show an order for so long on the wall clock; cancels know it."""
+        self._hidden_until_ns[order_id] = self._monotonic_ns() + int(seconds * 1_000_000_000)
+
+    def shows(self, order_id: int) -> bool:
+        """Whether queries may tell of an order."""
+        return self._hidden_until_ns.get(order_id, 0) <= self._monotonic_ns()
+
+    @contextmanager
+    def thin_book(self) -> Iterator[None]:
+        """While it lasts, an order finds half of what it asks for on the book."""
+        self._book_is_thin = True
+        try:
+            yield
+        finally:
+            self._book_is_thin = False
 
     def close(self) -> None:
         """Write down the exact time and release the books."""

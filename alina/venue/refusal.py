@@ -7,14 +7,15 @@ Source: Binance Spot API, "Error codes for Binance".
 class Refusal(Exception):
     """One refused request: a protocol's answer, so it never leaves the venue as an error of ours.
 
-    Answered as `{"code": ..., "msg": ...}` with an HTTP status.
+    Answered as `{"code": ..., "msg": ...}` with an HTTP status; `retry_after` in seconds.
     """
 
-    def __init__(self, code: int, message: str, *, status: int = 400) -> None:
+    def __init__(self, code: int, message: str, *, status: int = 400, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.retry_after = retry_after
 
 
 def filter_failure(name: str) -> Refusal:

@@ -2,10 +2,11 @@
 
 import re
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from alina.venue.faults import FaultKind, FaultScript
+from alina.venue.faults import Fault, FaultKind, FaultScript
 from alina.venue.params import Params
 from alina.venue.refusal import Refusal
 from alina.venue.signing import Signing, signature
@@ -74,16 +75,75 @@ def test_a_missing_parameter_is_named() -> None:
         params("symbol=").text("symbol")
 
 
-def test_faults_are_met_in_order_and_only_by_their_method_and_path() -> None:
+def fault(kind: str, **more: Any) -> Fault:
+    return Fault.from_json({"kind": kind, "method": "GET", "path": "/api/a", **more})
+
+
+def script(*faults: Fault) -> FaultScript:
     script = FaultScript()
-    script.add({"kind": "delay", "method": "GET", "path": "/a", "delay_seconds": "0.5"})
-    script.add({"kind": "error_before", "method": "GET", "path": "/a", "count": 2})
-    assert script.take("POST", "/a") is None
-    assert script.take("GET", "/b") is None
-    met = [script.take("GET", "/a") for _ in range(4)]
-    assert [fault and fault.kind for fault in met] == [
+    for one in faults:
+        script.add(one)
+    return script
+
+
+def test_faults_are_met_in_order_and_only_by_their_method_and_path() -> None:
+    faults = script(fault("delay", seconds="0.5"), fault("error_before", count=2))
+    assert faults.take("POST", "/api/a") is None
+    assert faults.take("GET", "/api/b") is None
+    met = [faults.take("GET", "/api/a") for _ in range(4)]
+    assert [one and one.kind for one in met] == [
         FaultKind.DELAY,
         FaultKind.ERROR_BEFORE,
         FaultKind.ERROR_BEFORE,
         None,
     ]
+
+
+def test_a_fault_of_everything_spares_the_venue_s_own_doors() -> None:
+    faults = script(fault("error_before", method="*", path="*"))
+    assert faults.take("POST", "/venue/v1/faults") is None
+    assert faults.take("DELETE", "/api/v3/order") is not None
+
+
+def test_a_fault_of_some_probability_meets_the_same_requests_again() -> None:
+    def draws(seed: int) -> list[bool]:
+        faults = script(fault("banned", count=1000, probability="0.3", seed=seed))
+        return [faults.take("GET", "/api/a") is not None for _ in range(200)]
+
+    assert 30 < sum(draws(1)) < 90
+    assert draws(1) == draws(1) != draws(2)
+
+
+def test_a_request_that_escapes_one_fault_may_meet_the_next() -> None:
+    faults = script(fault("delay", probability="0.000001"), fault("banned"))
+    assert faults.take("GET", "/api/a") == fault("banned")
+
+
+def test_faults_are_reported_by_what_was_met_and_what_is_left() -> None:
+    faults = script(fault("delay", count=3), fault("banned", count=2))
+    faults.take("GET", "/api/a")
+    assert faults.report() == {"met": {"delay": 1}, "left": {"delay": 2, "banned": 2}}
+    faults.clear()
+    assert faults.report() == {"met": {"delay": 1}, "left": {}}
+
+
+def test_the_former_names_of_a_fault_are_still_understood() -> None:
+    assert fault("accept_then_drop").kind is FaultKind.ACCEPT_THEN_FIN
+    assert fault("delay", delay_seconds="0.5").seconds == Decimal("0.5")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "unheard of"},
+        {"kind": "delay", "secnods": 1},
+        {"kind": "delay", "count": 0},
+        {"kind": "delay", "probability": "1.1"},
+        {"kind": "delayed_visibility"},
+        {"method": "GET"},
+        [],
+    ],
+)
+def test_a_fault_that_is_none_is_refused(values: Any) -> None:
+    with pytest.raises(Refusal, match="no fault"):
+        Fault.from_json(values)
