@@ -33,8 +33,8 @@ GRANT USAGE ON SCHEMA public TO alina_agent, alina_executor;
 
 _BOTH = """
 GRANT SELECT ON accounts, balances, equity, prompts, prompt_revisions, agents, runs, model_calls, proposals,
-    decisions, reservations, orders, positions, fills, evaluations, experiments, experiment_cases, candles,
-    facts, celery_taskmeta TO alina_agent, alina_executor;
+    decisions, approvals, reservations, orders, positions, fills, evaluations, experiments,
+    experiment_cases, candles, facts, celery_taskmeta TO alina_agent, alina_executor;
 GRANT INSERT ON proposals TO alina_agent, alina_executor;
 GRANT INSERT, UPDATE ON celery_taskmeta TO alina_agent, alina_executor;
 GRANT USAGE ON SEQUENCE task_id_sequence TO alina_agent, alina_executor;
@@ -56,7 +56,8 @@ GRANT DELETE ON facts, celery_taskmeta, celery_tasksetmeta TO alina_agent;
 
 # What is bought and sold is never deleted, and a fill never changes.
 _EXECUTOR = """
-GRANT INSERT ON decisions, reservations, orders, positions, fills, balances, equity TO alina_executor;
+GRANT INSERT ON decisions, approvals, reservations, orders, positions, fills, balances, equity
+    TO alina_executor;
 GRANT UPDATE ON accounts, decisions, reservations, orders, positions, balances, equity TO alina_executor;
 """
 

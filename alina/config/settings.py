@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from alina.config.units import Amount, Duration, Fraction, PositiveAmount, Size, Timeframe
+from alina.config.units import Amount, Duration, Fraction, PositiveAmount, SignedFraction, Size, Timeframe
 
 #: ccxt constructor keys that are secrets and therefore never stand in config.yaml
 SECRET_OPTIONS = frozenset({"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"})
 Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}/[A-Z0-9]{2,15}$")]
 
 
@@ -160,13 +161,76 @@ class Trading(Section):
 
 
 class Risk(Section):
-    """limits of the risk kernel; nothing passes without it"""
+    """limits of the risk kernel; nothing passes without it; null switches a limit off"""
 
+    checks: tuple[str | dict[str, Any], ...] = Field(
+        ("built_in",),
+        min_length=1,
+        description="in this order; built_in: all of ours; NAME, {all: [...]}, {any: [...]}, {not: NAME}",
+    )
     max_trade_amount: PositiveAmount = Field(Decimal("1000"), description="quote a trade")
+    max_order_notional: PositiveAmount | None = Field(
+        None, description="quote an order, an agent's exits included"
+    )
+    max_daily_volume: PositiveAmount | None = Field(
+        Decimal("20000"), description="quote traded or reserved a UTC day of market time"
+    )
+    max_daily_loss: PositiveAmount | None = Field(
+        Decimal("500"), description="quote lost a UTC day, by closed trades or by equity"
+    )
+    max_open_positions: Count | None = Field(5, description="symbols held or being entered")
+    max_exposure: PositiveAmount | None = Field(
+        Decimal("5000"), description="quote in open positions and entries, in all"
+    )
+    max_symbol_exposure: PositiveAmount | None = Field(Decimal("2000"), description="the same in one symbol")
+    max_drawdown: Fraction | None = Field(
+        Decimal("0.2"), description="of the highest equity, open positions included"
+    )
+    lookback: Duration = Field(
+        timedelta(hours=24), description="market time of the closed trades that the next five count"
+    )
+    max_stop_losses: Count | None = Field(6, description="exits by stop in all symbols")
+    max_symbol_stop_losses: Count | None = Field(4, description="exits by stop in one symbol")
+    max_losses_in_a_row: Count | None = Field(6, description="losing trades without a winner between")
+    min_symbol_return: SignedFraction | None = Field(
+        None, description="least return on the cost of a symbol's trades, a fraction"
+    )
+    min_symbol_trades: Count = Field(4, description="trades before that return counts")
+    max_order_rate: Count | None = Field(30, description="approvals a minute of wall time")
     max_price_age: Duration = Field(timedelta(minutes=10), description="market time; an older price denies")
     cooldown: Duration = Field(
         timedelta(hours=1), description="market time between two entries in one symbol"
     )
+    duplicate_window: Duration | None = Field(
+        timedelta(seconds=10), description="market time in which an agent's same wish passes once"
+    )
+    max_clock_drift: Duration | None = Field(
+        timedelta(seconds=5), description="between our clock and the exchange's"
+    )
+    price_collar: Fraction | None = Field(
+        Decimal("0.05"), description="of the book's middle: limit and reference price lie within"
+    )
+    max_spread: Fraction | None = Field(Decimal("0.02"), description="of the book's middle")
+    max_slippage: Fraction | None = Field(
+        Decimal("0.01"), description="of the best price, expected of a market entry in the fresh book"
+    )
+    min_depth: PositiveAmount | None = Field(None, description="quote on either side, within depth_range")
+    depth_range: Fraction = Field(Decimal("0.01"), description="of the best price")
+    max_imbalance: PositiveAmount | None = Field(
+        Decimal("20"), description="one side of the book over the other, within depth_range"
+    )
+    min_market_age: Duration | None = Field(
+        None, description="market time since the first candle stored: young markets are traps"
+    )
+    min_volume_ratio: Fraction | None = Field(
+        None, description="of the usual volume in the last 6 candles: less is a collapse"
+    )
+    allowed_assets: tuple[str, ...] | None = Field(None, description="base assets; null: any")
+    denied_assets: tuple[str, ...] = Field((), description="base assets never bought")
+    approval_above: PositiveAmount | None = Field(
+        None, description="quote of an entry from which a person must agree: `alina approvals`"
+    )
+    approval_ttl: Duration = Field(timedelta(hours=1), description="market time in which the answer counts")
     fee_reserve: Fraction = Field(Decimal("0.002"), description="reserved on top of a buy for fees")
     slippage_reserve: Fraction = Field(Decimal("0.01"), description="reserved on top of a market buy")
 
@@ -213,7 +277,9 @@ class ErrorHandling(Section):
     stalled_after: Duration = Field(
         timedelta(seconds=150), description="a worker ignoring its queue this long restarts"
     )
-    safe_mode_errors: int = Field(10, ge=1, description="failed runs in the window that set REDUCING")
+    safe_mode_errors: int = Field(
+        10, ge=1, description="failed runs and refused orders in the window that set REDUCING"
+    )
     safe_mode_window: Duration = Field(timedelta(hours=1), description="wall time")
 
 
@@ -288,6 +354,8 @@ class Settings(BaseSettings):
 
     #: from the environment only
     database_url: SecretStr | None = None
+    agent_database_url: SecretStr | None = None
+    executor_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     exchange_api_key: SecretStr | None = None
     exchange_secret: SecretStr | None = None
@@ -300,6 +368,11 @@ class Settings(BaseSettings):
     def _fit_together(self) -> "Settings":
         if self.models.deadline >= self.execution.task_soft_time_limit:
             raise ValueError("models.deadline must be shorter than execution.task_soft_time_limit")
+        if self.database_url is None and (self.agent_database_url or self.executor_database_url):
+            raise ValueError(
+                "ALINA_AGENT_DATABASE_URL and ALINA_EXECUTOR_DATABASE_URL go with ALINA_DATABASE_URL: "
+                "set it, or take them out and let the embedded Postgres make its own"
+            )
         paper = self.market.exchange.mode == "paper"
         if paper and self.risk.max_price_age / float(self.market.venue.speed) < timedelta(milliseconds=200):
             raise ValueError(
@@ -327,3 +400,8 @@ class Settings(BaseSettings):
     @property
     def data_folder(self) -> Path:
         return self.path(self.system.data_folder)
+
+    @property
+    def stop_file(self) -> Path:
+        """While it is there nothing is sent but cancels, whatever the database says."""
+        return self.data_folder / "STOP"

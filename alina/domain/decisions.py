@@ -78,26 +78,92 @@ def _plain(value: Decimal) -> str:
 
 
 class ReasonCode(IntEnum):
-    """Why a proposal was denied. Stable: 1xx state, 2xx market data, 3xx order, 4xx money, 5xx pace."""
+    """Why a proposal was denied. Stable.
+
+    1xx state, 2xx market data, 3xx order, 4xx money, 5xx pace, 6xx a person's word, 9xx plugins:
+    900 to 989 are a plugin's own, named PLUGIN_900 and so on; from 990 on it could not tell.
+    """
 
     TRADING_HALTED = 101
     TRADING_REDUCING = 102
     PROPOSAL_EXPIRED = 103
     UNKNOWN_ACCOUNT = 104
     KERNEL_ERROR = 105
+    #: a figure that a configured check needs is not known
+    UNKNOWN_FIGURE = 106
+    #: a negated check held
+    NEGATED_CHECK = 107
     UNKNOWN_PRICE = 201
     STALE_PRICE = 202
     UNKNOWN_MARKET = 203
     MARKET_CLOSED = 204
+    UNKNOWN_BOOK = 205
+    CLOCK_DRIFT = 206
+    PRICE_COLLAR = 207
+    SLIPPAGE = 208
+    THIN_BOOK = 209
+    WIDE_SPREAD = 210
+    ONE_SIDED_BOOK = 211
+    YOUNG_MARKET = 212
+    VOLUME_COLLAPSE = 213
     INVALID_QUANTITY = 301
     BELOW_MIN_NOTIONAL = 302
     INVALID_PRICE = 303
     NOTHING_TO_REDUCE = 304
+    MAX_ORDER_NOTIONAL = 305
+    ASSET_NOT_ALLOWED = 306
+    DUPLICATE = 307
     MAX_TRADE_AMOUNT = 401
     INSUFFICIENT_BALANCE = 402
     UNKNOWN_BALANCE = 403
+    MAX_DAILY_VOLUME = 404
+    MAX_DAILY_LOSS = 405
+    MAX_EXPOSURE = 406
+    MAX_SYMBOL_EXPOSURE = 407
+    MAX_DRAWDOWN = 408
     COOLDOWN = 501
     POSITION_ALREADY_OPEN = 502
+    MAX_OPEN_POSITIONS = 503
+    MAX_ORDER_RATE = 504
+    STOP_LOSSES = 505
+    SYMBOL_STOP_LOSSES = 506
+    CONSECUTIVE_LOSSES = 507
+    LOW_PROFIT = 508
+    APPROVAL_REFUSED = 601
+    APPROVAL_EXPIRED = 602
+    APPROVAL_OF_ANOTHER_CONTENT = 603
+    PLUGIN = 900
+    PLUGIN_UNKNOWN = 990
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ReasonCode | None":
+        """A plugin's own code."""
+        if not isinstance(value, int) or not cls.PLUGIN < value <= _LAST_CODE:
+            return None
+        member = int.__new__(cls, value)
+        member._name_, member._value_ = f"PLUGIN_{value}", value
+        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the denial says "I cannot tell" and not "no": what no negation may turn round."""
+        return self in _UNKNOWN or self >= ReasonCode.PLUGIN_UNKNOWN
+
+
+_LAST_CODE = 999
+_UNKNOWN = frozenset(
+    {
+        ReasonCode.UNKNOWN_ACCOUNT,
+        ReasonCode.KERNEL_ERROR,
+        ReasonCode.UNKNOWN_FIGURE,
+        ReasonCode.UNKNOWN_PRICE,
+        ReasonCode.STALE_PRICE,
+        ReasonCode.UNKNOWN_MARKET,
+        ReasonCode.UNKNOWN_BOOK,
+        ReasonCode.CLOCK_DRIFT,
+        ReasonCode.UNKNOWN_BALANCE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +197,7 @@ Verdict = Approved | Denied | NeedsApproval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(Record):
-    """A verdict as stored: one a proposal, for ever."""
+    """A verdict as stored: one a proposal. Only needs_approval moves on, once, to one of the others."""
 
     id: UUID
     proposal_id: UUID
@@ -146,3 +212,20 @@ class Decision(Record):
     decided_at: datetime
     #: what the kernel saw, as JSON-ready values
     snapshot: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval(Record):
+    """A person's word on one decision, asked for and perhaps given."""
+
+    decision_id: UUID
+    proposal_id: UUID
+    #: of exactly what the person is asked about
+    content_hash: str
+    #: market time after which no answer counts
+    expires_at: datetime
+    #: approved or denied; None: not answered yet
+    answer: str | None
+    answered_by: str | None
+    #: wall time
+    answered_at: datetime | None

@@ -59,7 +59,7 @@ def test_an_empty_file_means_every_default(config: Path) -> None:
     [
         ("risk:\n  coldown: 1h\n", 2, "risk.coldown: unknown setting: did you mean cooldown?"),
         ("riks:\n  cooldown: 1h\n", 1, "riks: unknown setting: did you mean risk?"),
-        ("risk:\n  zzz: 1\n", 2, "known here are max_trade_amount"),
+        ("risk:\n  zzz: 1\n", 2, "known here are checks"),
         ("risk:\n  cooldown: 60\n", 2, "write a number and a unit, e.g. 500ms, 30s"),
         ("risk:\n  cooldown: 0s\n", 2, "a duration above zero is needed"),
         ("risk:\n  max_trade_amount: lots\n", 2, "write digits, e.g. 0.03 or 1000"),

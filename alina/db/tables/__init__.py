@@ -5,12 +5,13 @@ from alina.db.tables.base import Base
 from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
 from alina.db.tables.runs import AgentRow, ModelCallRow, PromptRevisionRow, PromptRow, RunRow
-from alina.db.tables.trading import DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow, ReservationRow
+from alina.db.tables.trading import ApprovalRow, DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow, ReservationRow
 
 __all__ = [
     "EMBEDDING_DIMENSIONS",
     "AccountRow",
     "AgentRow",
+    "ApprovalRow",
     "BalanceRow",
     "Base",
     "CandleRow",

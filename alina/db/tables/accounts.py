@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import ForeignKey, text
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from alina.db.tables.base import Base, finite, named, one_of
@@ -41,7 +41,11 @@ class EquityRow(Base):
     """The worth of an account at one market time, in quote."""
 
     __tablename__ = "equity"
-    __table_args__ = (finite("cash"), finite("holdings"))
+    __table_args__ = (
+        finite("cash"),
+        finite("holdings"),
+        Index("ix_equity_account_total", "account", text("(cash + holdings)")),
+    )
 
     account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
     as_of: Mapped[datetime] = mapped_column(primary_key=True)

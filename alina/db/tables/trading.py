@@ -71,7 +71,10 @@ class ProposalRow(Base):
 
 
 class DecisionRow(Base):
-    """The kernel's word on one proposal. An approval carries the hash of exactly that proposal."""
+    """The kernel's word on one proposal. An approval carries the hash of exactly that proposal.
+
+    A trigger lets it move only from needs_approval, and to approved only with a person's yes.
+    """
 
     __tablename__ = "decisions"
     __table_args__ = (
@@ -80,8 +83,10 @@ class DecisionRow(Base):
         one_of("verdict", ("approved", "denied", "needs_approval")),
         both_or_neither("hash_iff_approved", "verdict = 'approved'", "content_hash IS NOT NULL"),
         both_or_neither("reason_iff_denied", "verdict = 'denied'", "reason IS NOT NULL"),
-        CheckConstraint("reason BETWEEN 100 AND 599", name="reason"),
+        CheckConstraint("reason BETWEEN 100 AND 999", name="reason"),
         Index(None, "created_at"),
+        Index(None, "decided_at"),
+        Index("ix_decisions_needs_approval", "id", postgresql_where=text("verdict = 'needs_approval'")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -92,6 +97,28 @@ class DecisionRow(Base):
     content_hash: Mapped[str | None]
     snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)
     decided_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ApprovalRow(Base):
+    """A person's word on a decision, bound to the hash of what was asked. A trigger: answered once."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        ForeignKeyConstraint(["proposal_id", "content_hash"], ["proposals.id", "proposals.content_hash"]),
+        one_of("answer", ("approved", "denied")),
+        named("answered_by"),
+        both_or_neither("who_iff_answered", "answer IS NOT NULL", "answered_by IS NOT NULL"),
+        both_or_neither("when_iff_answered", "answer IS NOT NULL", "answered_at IS NOT NULL"),
+    )
+
+    decision_id: Mapped[UUID] = mapped_column(ForeignKey("decisions.id"), primary_key=True)
+    proposal_id: Mapped[UUID]
+    content_hash: Mapped[str]
+    expires_at: Mapped[datetime]
+    answer: Mapped[str | None]
+    answered_by: Mapped[str | None]
+    answered_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 

@@ -1,0 +1,104 @@
+"""What keeps an order valid and its price known. Every order passes these, whatever is configured."""
+
+from decimal import Decimal
+
+from alina.domain.decisions import Denied, Proposal, ReasonCode
+from alina.domain.orders import OrderSide
+from alina.domain.portfolio import TradingState
+from alina.risk.amounts import deny, known_market, notional, spend
+from alina.risk.limits import Limits, Snapshot
+
+
+def trading_state(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """ACTIVE lets all through, REDUCING only exits, HALTED and an unknown account nothing."""
+    match snapshot.trading_state:
+        case TradingState.ACTIVE:
+            return None
+        case TradingState.REDUCING if proposal.reduce_only:
+            return None
+        case TradingState.REDUCING:
+            return deny(ReasonCode.TRADING_REDUCING, "trading state is REDUCING: only exits pass")
+        case TradingState.HALTED:
+            return deny(ReasonCode.TRADING_HALTED, "trading state is HALTED: nothing passes")
+        case None:
+            return deny(ReasonCode.UNKNOWN_ACCOUNT, f"account {proposal.account} has no known trading state")
+
+
+def not_expired(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """A proposal lives until `expires_at`, in market time."""
+    if snapshot.now <= proposal.expires_at:
+        return None
+    return deny(ReasonCode.PROPOSAL_EXPIRED, f"expired at {proposal.expires_at}, it is {snapshot.now}")
+
+
+def market_open(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """The exchange lists the symbol and trades it now."""
+    if snapshot.market is None or snapshot.market.symbol != proposal.symbol:
+        return deny(ReasonCode.UNKNOWN_MARKET, f"{proposal.symbol} is not known to the exchange")
+    if not snapshot.market.trading:
+        return deny(ReasonCode.MARKET_CLOSED, f"{proposal.symbol} is not trading")
+    return None
+
+
+def price_fresh(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """A price of this symbol is known, sane, and neither older than the limit nor from the future."""
+    ticker = snapshot.ticker
+    if ticker is None or ticker.symbol != proposal.symbol or not 0 < ticker.bid <= ticker.ask:
+        return deny(ReasonCode.UNKNOWN_PRICE, f"no usable price of {proposal.symbol}")
+    age = abs(snapshot.now - ticker.as_of)
+    if age > limits.max_price_age:
+        return deny(ReasonCode.STALE_PRICE, f"price is {age} away from now, limit {limits.max_price_age}")
+    return None
+
+
+def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """Quantity and price are what the exchange can take: lot and tick size, minimum and maximum."""
+    market = known_market(snapshot)
+    quantity = proposal.quantity
+    if quantity % market.lot_size or quantity < market.min_quantity:
+        return deny(
+            ReasonCode.INVALID_QUANTITY,
+            f"quantity {quantity} is not a multiple of {market.lot_size} of at least {market.min_quantity}",
+        )
+    if market.max_quantity is not None and quantity > market.max_quantity:
+        return deny(ReasonCode.INVALID_QUANTITY, f"quantity {quantity} is above {market.max_quantity}")
+    price = proposal.limit_price
+    if price is not None and (price <= 0 or price % market.tick_size):
+        return deny(ReasonCode.INVALID_PRICE, f"price {price} is not a multiple of {market.tick_size}")
+    return None
+
+
+def min_notional(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """The order is worth at least what the exchange asks for."""
+    amount, least = notional(proposal, snapshot), known_market(snapshot).min_notional
+    if amount < least:
+        return deny(ReasonCode.BELOW_MIN_NOTIONAL, f"notional {amount} is below {least}")
+    return None
+
+
+def side_fits_position(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """Spot: entries buy into no open position; sells reduce one and never exceed it."""
+    position = snapshot.position
+    if proposal.side is OrderSide.BUY:
+        if proposal.reduce_only:
+            return deny(ReasonCode.NOTHING_TO_REDUCE, "a buy cannot reduce a long position")
+        if position is not None:
+            return deny(ReasonCode.POSITION_ALREADY_OPEN, f"already holding {position.quantity}")
+        return None
+    if position is None or proposal.quantity > position.quantity:
+        held = position.quantity if position else Decimal(0)
+        return deny(ReasonCode.NOTHING_TO_REDUCE, f"selling {proposal.quantity} of {held} held")
+    return None
+
+
+def free_balance(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """What the order spends is free, after everything already reserved."""
+    asset, needed = spend(proposal, snapshot, limits)
+    reserved = snapshot.reserved_quote if proposal.side is OrderSide.BUY else snapshot.reserved_base
+    if snapshot.balances is None:
+        return deny(ReasonCode.UNKNOWN_BALANCE, "the account's balances are not known")
+    balance = snapshot.balances.get(asset)
+    free = (balance.free if balance else Decimal(0)) - reserved
+    if needed > free:
+        return deny(ReasonCode.INSUFFICIENT_BALANCE, f"needs {needed} {asset}, free and unreserved {free}")
+    return None
