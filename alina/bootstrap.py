@@ -14,7 +14,9 @@ from pydantic import SecretStr
 from alina.agents.base import Agent, load_agent
 from alina.agents.trading import TradingAgent
 from alina.config import Settings
+from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
+from alina.db.roles import AGENT, EXECUTOR
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import ModelIdentity
 from alina.embedded.folder import DataFolder
@@ -39,7 +41,10 @@ AGENTS: Mapping[str, Callable[[Settings], Agent]] = {TradingAgent.name: TradingA
 class Connections:
     """Where the servers are. The URLs carry passwords: never log them."""
 
+    #: of the owner, who makes tables; in a process of `alina up`, of that process's own role
     database_url: str
+    agent_database_url: str
+    executor_database_url: str
     redis_url: str
 
 
@@ -62,11 +67,16 @@ class WallClock:
 
 
 def connections(settings: Settings) -> Connections:
-    """ALINA_DATABASE_URL and ALINA_REDIS_URL, or the embedded servers of the data folder."""
-    database, redis, folder = settings.database_url, settings.redis_url, settings.data_folder
+    """ALINA_DATABASE_URL, its two roles and ALINA_REDIS_URL, or the embedded servers of the data folder."""
+    redis, folder = settings.redis_url, settings.data_folder
+    redis_url = redis.get_secret_value() if redis else EmbeddedRedis(DataFolder(folder)).url
+    if settings.database_url is None:
+        server = EmbeddedPostgres(DataFolder(folder))
+        return Connections(server.url, server.url_of(AGENT), server.url_of(EXECUTOR), redis_url)
+    owner = settings.database_url
+    agent, executor = settings.agent_database_url or owner, settings.executor_database_url or owner
     return Connections(
-        database_url=database.get_secret_value() if database else EmbeddedPostgres(DataFolder(folder)).url,
-        redis_url=redis.get_secret_value() if redis else EmbeddedRedis(DataFolder(folder)).url,
+        owner.get_secret_value(), agent.get_secret_value(), executor.get_secret_value(), redis_url
     )
 
 
@@ -95,6 +105,20 @@ def exchange_keys(settings: Settings) -> Keys:
             "or market.exchange.api_key_file and secret_file"
         )
     return Keys(api_key, secret)
+
+
+def refuse_exchange_keys(settings: Settings) -> None:
+    """Raises ConfigError where the exchange's keys are in an environment that must not have them."""
+    variables = {
+        "ALINA_EXCHANGE_API_KEY": settings.exchange_api_key,
+        "ALINA_EXCHANGE_SECRET": settings.exchange_secret,
+    }
+    found = [name for name, value in variables.items() if value is not None]
+    if found:
+        raise ConfigError(
+            f"{' and '.join(found)} must be in the environment of the execution worker only: "
+            "take them out of this process's environment"
+        )
 
 
 def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> str | None:
@@ -197,6 +221,18 @@ def make_runtime(
 def make_agents(settings: Settings) -> dict[str, Agent]:
     """The agents of `trading.agents`, by name."""
     return {name: load_agent(name, settings, AGENTS) for name in settings.trading.agents}
+
+
+def prepare_database(settings: Settings, urls: Connections) -> None:
+    """Schema, logins and first rows, as the owner. Safe to repeat.
+
+    Raises ConfigError, DatabaseUnavailable.
+    """
+    migrations.upgrade(urls.database_url)
+    for role_url in (urls.agent_database_url, urls.executor_database_url):
+        if role_url != urls.database_url:
+            roles.let_log_in(urls.database_url, role_url)
+    prepare_ledger(settings, database_url=urls.database_url)
 
 
 def prepare_ledger(settings: Settings, *, database_url: str) -> None:

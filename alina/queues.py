@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery
+from celery.backends.database import DatabaseBackend
 from celery.exceptions import BackendGetMetaError
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
@@ -28,6 +29,7 @@ ROUTES = {
     "learning.advance_experiment": {"queue": INFERENCE},
     "trading.execute_proposal": {"queue": EXECUTION},
     "trading.reconcile": {"queue": EXECUTION},
+    "trading.wind_down": {"queue": EXECUTION},
 }
 
 
@@ -42,6 +44,7 @@ def make_celery(settings: Settings, *, database_url: str, redis_url: str) -> Cel
     Late acks and a visibility timeout above the longest task: nothing is lost, so any task may run twice.
     """
     app = Celery("alina", broker=redis_url, backend=f"db+{database_url}")
+    app.loader.override_backends = {"db": f"{__name__}:{ResultBackend.__name__}"}
     limit = int(settings.execution.task_time_limit.total_seconds())
     app.conf.update(
         task_default_queue=DEFAULT,
@@ -82,6 +85,17 @@ def make_celery(settings: Settings, *, database_url: str, redis_url: str) -> Cel
         worker_hijack_root_logger=False,
     )
     return app
+
+
+class ResultBackend(DatabaseBackend):
+    """Celery's own, but for one thing: it reads JSON only.
+
+    Celery unpickles what is no JSON, for results of old versions. Whoever may write a result, which every
+    worker may, could then run code in whatever process reads it.
+    """
+
+    def _decode_stored_result(self, payload: bytes | None) -> Any:
+        return None if payload is None else self.decode(bytes(payload))
 
 
 class PendingRun:

@@ -1,16 +1,13 @@
-"""Bring the database to the newest schema and write the rows that everything refers to. Safe to repeat."""
+"""Bring the database to the newest schema, let its roles log in and write the first rows. Safe to repeat."""
 
 from alina import bootstrap
 from alina.config import load_settings
-from alina.db import migrations
 
 
 def main() -> None:
     """Raises DatabaseUnavailable if Postgres does not answer."""
     settings = load_settings()
-    url = bootstrap.connections(settings).database_url
-    migrations.upgrade(url)
-    bootstrap.prepare_ledger(settings, database_url=url)
+    bootstrap.prepare_database(settings, bootstrap.connections(settings))
 
 
 if __name__ == "__main__":

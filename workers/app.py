@@ -1,7 +1,10 @@
 """The Celery application: queues, retry policy, schedule, and the runtime of each process."""
 
+import argparse
 import functools
 import importlib
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -14,10 +17,10 @@ from kombu.exceptions import OperationalError
 
 from alina import bootstrap
 from alina.config import Settings, load_settings
-from alina.errors import TransientError
+from alina.errors import ConfigError, TransientError
 from alina.log import configure_logging
 from alina.orchestrator.runtime import Runtime
-from alina.queues import make_celery, started_key
+from alina.queues import EXECUTION, make_celery, started_key
 from beat_schedule import SCHEDULE
 
 log = structlog.get_logger(__name__)
@@ -62,7 +65,19 @@ def transient(settings: Settings) -> dict[str, Any]:
     }
 
 
+def queues_of(argv: Sequence[str]) -> frozenset[str]:
+    """The queues that a command line of Celery serves; none for a command that is no worker."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-Q", "--queues", default="")
+    return frozenset(filter(None, parser.parse_known_args(list(argv))[0].queues.split(",")))
+
+
+#: whether this process may send orders: nobody else may as much as have the exchange's keys
+IS_EXECUTOR = queues_of(sys.argv[1:]) == {EXECUTION}
+
 settings = load_settings()
+if not IS_EXECUTOR and "inspect" not in sys.argv:  # a health check asks from within the executor's container
+    bootstrap.refuse_exchange_keys(settings)
 configure_logging(settings.logging.level, settings.logging.format)
 app = make_app(settings)
 TRANSIENT = transient(settings)
@@ -114,7 +129,12 @@ def runtime() -> Runtime:
 
 @functools.cache
 def executor() -> Runtime:
-    """The runtime with exchange keys. Only tasks of the execution queue call it."""
+    """The runtime with exchange keys. Raises ConfigError but in the worker of the execution queue alone.
+
+    Every worker knows every task: a message forged for another queue ends here.
+    """
+    if not IS_EXECUTOR:
+        raise ConfigError("only the worker of the queue `execution`, and of no other, may touch orders")
     return bootstrap.make_runtime(
         settings,
         database_url=bootstrap.connections(settings).database_url,

@@ -11,7 +11,6 @@ from types import FrameType
 from alina import bootstrap
 from alina.cli.broker import Broker
 from alina.config import Settings
-from alina.db import migrations
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
 from alina.llm.registry import check_model
@@ -70,8 +69,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
 
 def _prepare(settings: Settings, urls: bootstrap.Connections) -> None:
     """The schema, the first rows, and the first task. Safe to repeat."""
-    migrations.upgrade(urls.database_url)
-    bootstrap.prepare_ledger(settings, database_url=urls.database_url)
+    bootstrap.prepare_database(settings, urls)
     app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
     # Without the balances every wish is for nothing: read them now, not one interval later.
     send(app, "trading.reconcile")
@@ -81,7 +79,8 @@ def _secrets(
     settings: Settings, folder: DataFolder, urls: bootstrap.Connections, keys: bootstrap.Keys
 ) -> stack.Secrets:
     return stack.Secrets(
-        database_url=urls.database_url,
+        agent_database_url=urls.agent_database_url,
+        executor_database_url=urls.executor_database_url,
         redis_url=urls.redis_url,
         exchange_api_key=keys.api_key or "",
         exchange_secret=keys.secret or "",

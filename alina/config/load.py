@@ -15,7 +15,15 @@ from alina.config.settings import Settings
 from alina.errors import ConfigError
 
 PREFIX = "ALINA_"
-SECRETS = ("database_url", "redis_url", "exchange_api_key", "exchange_secret", "flower_password")
+SECRETS = (
+    "database_url",
+    "agent_database_url",
+    "executor_database_url",
+    "redis_url",
+    "exchange_api_key",
+    "exchange_secret",
+    "flower_password",
+)
 #: variables that are not settings: where config.yaml is
 NOT_SETTINGS = frozenset({"ALINA_CONFIG"})
 Location = tuple[str | int, ...]

@@ -60,8 +60,12 @@ class EmbeddedPostgres(Server):
 
     @property
     def url(self) -> str:
-        """Where the running server is, password included: for SQLAlchemy, never for a log."""
+        """Where the running server is for its owner, password included: for SQLAlchemy, never for a log."""
         return self._url(_DATABASE)
+
+    def url_of(self, role: str) -> str:
+        """The same for another role, with a password of its own."""
+        return self._url(_DATABASE, role)
 
     def stop(self, *, grace: float = 30.0) -> None:
         """Roll back what is open, and end. Nothing committed is lost, even if the server must be killed."""
@@ -122,12 +126,12 @@ class EmbeddedPostgres(Server):
             return False
         return True
 
-    def _url(self, database: str) -> str:
+    def _url(self, database: str, role: str = _ROLE) -> str:
         folder = self._socket_folder_in_use()
         if self.pid is None or not folder:
             raise SystemStateError(f"Postgres in {self._folder.path} is not running: `alina up` starts it")
-        password = quote(self._folder.secret("postgres"), safe="")
-        return f"postgresql+psycopg2://{_ROLE}:{password}@/{database}?host={quote(folder, safe='/')}"
+        password = quote(self._folder.secret("postgres" if role == _ROLE else role), safe="")
+        return f"postgresql+psycopg2://{role}:{password}@/{database}?host={quote(folder, safe='/')}"
 
     @property
     def _temporary_socket_folder(self) -> Path:

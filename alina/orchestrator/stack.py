@@ -27,7 +27,8 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "
 class Secrets:
     """What the processes of a stack are given. Never logged."""
 
-    database_url: str
+    agent_database_url: str
+    executor_database_url: str
     redis_url: str
     exchange_api_key: str
     exchange_secret: str
@@ -83,17 +84,18 @@ def processes(settings: Settings, folder: DataFolder, secrets: Secrets) -> list[
     """Every process but the servers, in the order of their start."""
     base = _environment() | {
         "ALINA_CONFIG": str(settings.config_file),
-        "ALINA_DATABASE_URL": secrets.database_url,
+        "ALINA_DATABASE_URL": secrets.agent_database_url,
         "ALINA_REDIS_URL": secrets.redis_url,
     }
-    keys = {
+    executor = {
+        "ALINA_DATABASE_URL": secrets.executor_database_url,
         "ALINA_EXCHANGE_API_KEY": secrets.exchange_api_key,
         "ALINA_EXCHANGE_SECRET": secrets.exchange_secret,
     }
     flower = {"FLOWER_BASIC_AUTH": f"{settings.monitoring.flower_user}:{secrets.flower_password}"}
     grace = settings.execution.soft_shutdown.total_seconds() + 5
     return [
-        _worker(settings, EXECUTION, 1, base | keys, grace),
+        _worker(settings, EXECUTION, 1, base | executor, grace),
         _worker(settings, INFERENCE, settings.execution.concurrency, base, grace),
         _worker(settings, DEFAULT, 1, base, grace),
         ProcessSpec(

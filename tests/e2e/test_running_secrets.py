@@ -10,9 +10,11 @@ from running_system import RunningSystem
 from sqlalchemy import NullPool, create_engine, inspect, text
 
 from alina import bootstrap
+from alina.db.roles import AGENT, EXECUTOR
 
 EXCHANGE = ("venue_api_key", "venue_secret")
-ALL = (*EXCHANGE, "flower_password", "postgres", "redis")
+ROLES = (AGENT, EXECUTOR)
+ALL = (*EXCHANGE, *ROLES, "flower_password", "postgres", "redis")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,16 @@ def test_the_exchange_keys_are_in_the_execution_workers_environment_only(trading
 
     assert holders
     assert holders <= _with_children(trading, "execution")
+
+
+def test_each_process_has_the_database_password_of_its_own_role_only(trading: RunningSystem) -> None:
+    role_of = dict.fromkeys(("inference", "default", "beat", "flower", "metrics"), AGENT)
+    for name, role in (role_of | {"execution": EXECUTOR}).items():
+        for pid in _with_children(trading, name):
+            with suppress(psutil.NoSuchProcess):
+                environment = " ".join(psutil.Process(pid).environ().values())
+                found = {one for one in (*ROLES, "postgres") if trading.folder.secret(one) in environment}
+                assert found == {role}, name
 
 
 def test_the_flower_password_is_in_flowers_environment_only(trading: RunningSystem) -> None:

@@ -155,7 +155,16 @@ def test_a_wrong_variable_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
-    "name", ["database_url", "redis_url", "exchange_api_key", "exchange_secret", "flower_password"]
+    "name",
+    [
+        "database_url",
+        "agent_database_url",
+        "executor_database_url",
+        "redis_url",
+        "exchange_api_key",
+        "exchange_secret",
+        "flower_password",
+    ],
 )
 def test_a_secret_in_the_file_is_refused_without_being_shown(config: Path, name: str) -> None:
     config.write_text(f"risk: {{}}\n{name}: hunter2\n")
