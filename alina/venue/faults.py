@@ -108,7 +108,7 @@ class Fault:
         try:
             given = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
             kind = str(given.pop("kind"))
-            read = {name: _READERS[name](value) for name, value in given.items()}
+            read = {name: _READERS[name](value) for name, value in given.items() if value is not None}
             return cls(kind=_FORMER_KINDS.get(kind) or FaultKind(kind), **read)
         except (LookupError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
             raise Refusal(-1100, f"no fault: {error!r}; see alina.venue.faults.Fault") from None
