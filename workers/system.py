@@ -6,7 +6,7 @@ from workers.app import TRANSIENT, app, runtime
 
 @app.task(name="system.check_health", **TRANSIENT)
 def check_health() -> dict[str, str]:
-    """Part -> "ok ..." or its fault; too many failed runs set REDUCING."""
+    """Part -> "ok ..." or its fault."""
     return health.check(runtime())
 
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from alina.orchestrator import execution, reconciliation, sweeping
+from alina.orchestrator import execution, reconciliation, sweeping, winding_down
 from workers.app import TRANSIENT, app, executor, runtime
 
 
@@ -16,6 +16,12 @@ def execute_proposal(proposal_id: str) -> str:
 def reconcile() -> list[str]:
     """Settle open orders, record equity, compare the books. Returns the differences."""
     return reconciliation.reconcile(executor())
+
+
+@app.task(name="trading.wind_down", **TRANSIENT)
+def wind_down() -> list[str]:
+    """Do what `alina halt --cancel` or `--flatten` asked for. Safe to repeat. Returns what remains."""
+    return winding_down.wind_down(executor())
 
 
 @app.task(name="trading.sweep", **TRANSIENT)

@@ -12,7 +12,10 @@ from prometheus_client.registry import Collector
 from alina import bootstrap
 from alina.config import load_settings
 from alina.errors import AlinaError
+from alina.orchestrator.halting import is_stopped
 from alina.queues import QUEUES
+
+_GAUGES = frozenset({"open_positions", "trading_state", "stop_file"})
 
 
 class PathCollector(Collector):
@@ -60,7 +63,7 @@ class PathCollector(Collector):
 
 
 def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
-    if name.startswith("open_"):
+    if name in _GAUGES:
         return GaugeMetricFamily(f"alina_{name}", f"{name.replace('_', ' ')} now", labels=["kind"])
     return CounterMetricFamily(f"alina_{name}", f"{name.replace('_', ' ')} in the ledger", labels=["kind"])
 
@@ -68,13 +71,14 @@ def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
 def serve(port: int, address: str = "127.0.0.1") -> None:
     """Serve /metrics until the process ends; on loopback unless told otherwise."""
     settings = load_settings()
+    bootstrap.refuse_exchange_keys(settings)
     urls = bootstrap.connections(settings)
     unit_of_work = bootstrap.make_unit_of_work(urls.database_url)
     broker = redis.Redis.from_url(urls.redis_url, socket_timeout=5, socket_connect_timeout=5)
 
     def counts() -> Mapping[str, int]:
         with unit_of_work() as uow:
-            return uow.ledger.counts()
+            return {**uow.ledger.counts(), "stop_file": int(is_stopped(settings.stop_file))}
 
     registry = CollectorRegistry()
     registry.register(PathCollector(counts, lambda: {queue: broker.llen(queue) for queue in QUEUES}))

@@ -23,6 +23,7 @@ from alina.embedded.redis import EmbeddedRedis
 from alina.embedded.server import packaged
 from alina.errors import AlinaError, ModelUnavailable
 from alina.llm.registry import check_model, model_path
+from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
 from alina.orchestrator.stack import NEEDED_SPACE
 from alina.venue.candles_csv import load_series
@@ -78,6 +79,12 @@ def _config(settings: Settings) -> tuple[Level, str, str]:
     return _ok(
         f"{settings.config_file}: {market.exchange.mode}, {', '.join(market.symbols)} {market.timeframe}"
     )
+
+
+def _trading(settings: Settings) -> tuple[Level, str, str]:
+    if is_stopped(settings.stop_file):
+        return Level.WARN, f"{settings.stop_file} stops all trading", "`alina resume` removes it"
+    return _ok("no stop-file")
 
 
 def _disk(settings: Settings) -> tuple[Level, str, str]:
@@ -199,6 +206,7 @@ def _venue_runs(settings: Settings) -> bool:
 
 _CHECKS: dict[str, Look] = {
     "config": _config,
+    "trading": _trading,
     "disk": _disk,
     "memory": _memory,
     "cores": _cores,

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from alina.cli.output import AsJson, print_json, say, text
 from alina.config import Settings
 from alina.domain.decisions import Decision, Proposal
 from alina.domain.orders import LedgerOrder
-from alina.domain.portfolio import TradingState
 from alina.domain.runs import Run
 from alina.errors import ConfigError, SystemStateError
 
@@ -139,41 +137,3 @@ def _lines(outcome: _Outcome) -> dict[str, str]:
         filled = f"{text(known.filled_quantity)} of {text(known.order.quantity)}"
         lines["order"] = f"{known.state.value}, filled {filled}  ({known.order.client_order_id})"
     return lines
-
-
-def halt(
-    context: typer.Context,
-    reason: Annotated[str, typer.Option(help="Stands in the ledger and in `alina status`.")] = "by hand",
-    as_json: AsJson = False,
-) -> None:
-    """Send no orders until `alina resume`.
-
-    Works whether or not the system runs.
-
-    Example: alina halt --reason "exchange maintenance"
-    """
-    _set_state(settings_of(context), TradingState.HALTED, reason, as_json)
-
-
-def resume(context: typer.Context, as_json: AsJson = False) -> None:
-    """Trade again.
-
-    After `alina halt`, or after safe mode.
-
-    Example: alina resume
-    """
-    _set_state(settings_of(context), TradingState.ACTIVE, "", as_json)
-
-
-def _set_state(settings: Settings, state: TradingState, reason: str, as_json: bool) -> None:
-    from alina.cli.database import open_ledger
-
-    name = settings.system.account
-    with open_ledger(settings) as ledger:
-        before = ledger.lock_account(name)
-        ledger.set_trading_state(name, state, reason=reason, at=datetime.now(UTC))
-    shown: dict[str, Any] = {"account": name, "before": before.trading_state, "now": state, "reason": reason}
-    if as_json:
-        print_json(shown)
-    else:
-        say(f"{name}: {before.trading_state.value} -> {state.value}{f' ({reason})' if reason else ''}")

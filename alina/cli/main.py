@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from alina.cli import doing, prompts, reading, running, setup, venue
+from alina.cli import doing, prompts, reading, running, setup, stopping, venue
 from alina.cli.options import Options
 from alina.errors import AlinaError
 
@@ -32,8 +32,8 @@ for command in (
     running.status,
     running.down,
     doing.run,
-    doing.halt,
-    doing.resume,
+    stopping.halt,
+    stopping.resume,
     reading.decisions,
     reading.trades,
     reading.replay,

@@ -7,6 +7,7 @@ import typer
 
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, print_table, say, text
+from alina.domain.portfolio import WindDown
 
 if TYPE_CHECKING:
     from alina.cli.status import SystemStatus
@@ -66,9 +67,7 @@ def _show(shown: "SystemStatus") -> None:
         say("nothing runs: `alina up` starts the system")
         return
     print_table("Processes", ("name", "pid", "alive", "MB", "up for", "restarts"), rows_of(shown))
-    if shown.account is not None:
-        reason = f" ({shown.account.reason})" if shown.account.reason else ""
-        say(f"account     {shown.account.name}: {shown.account.trading_state.value}{reason}")
+    _show_state(shown)
     for position in shown.positions:
         say(f"position    {text(position.quantity)} {position.symbol} at {text(position.average_price)}")
     if shown.waiting:
@@ -80,6 +79,17 @@ def _show(shown: "SystemStatus") -> None:
             say(f"{name:<11} {url}")
     for part, fault in shown.faults.items():
         say(f"FAULT       {part}: {fault}")
+
+
+def _show_state(shown: "SystemStatus") -> None:
+    """What may be traded, and why not."""
+    if (account := shown.account) is not None:
+        reason = f" ({account.reason})" if account.reason else ""
+        say(f"account     {account.name}: {account.trading_state.value}{reason}")
+        if account.wind_down is not WindDown.NONE:
+            say(f"            asked to {account.wind_down.value}: not done yet")
+    if shown.stopped_by_file:
+        say("STOPPED     by the stop-file: nothing is sent until `alina resume` removes it")
 
 
 def down(context: typer.Context, as_json: AsJson = False) -> None:

@@ -8,6 +8,7 @@ from alina.config import Settings
 from alina.domain.portfolio import AccountState, Position
 from alina.embedded.folder import DataFolder
 from alina.errors import AlinaError
+from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.supervisor import ProcessStatus, process_table
 
 _SERVERS = frozenset({"postgres", "redis", "venue"})  # they start before the table of processes is written
@@ -25,6 +26,8 @@ class SystemStatus:
     #: queue -> messages that no worker has taken
     waiting: dict[str, int] = field(default_factory=dict)
     account: AccountState | None = None
+    #: the stop-file is there: nothing is sent, whatever the account's state
+    stopped_by_file: bool = False
     positions: list[Position] = field(default_factory=list)
     market_time: datetime | None = None
     #: kept ports of Flower's page and of the metrics
@@ -49,6 +52,7 @@ def read_status(settings: Settings) -> SystemStatus:
     processes = [one for one in process_table(folder) if one.alive or one.name not in _foreign(settings)]
     status = SystemStatus(processes=processes)
     status.running = processes[0].alive
+    status.stopped_by_file = is_stopped(settings.stop_file)
     children = [process for process in processes[1:] if process.name not in _SERVERS]
     status.ready = bool(children) and all(process.alive for process in processes)
     if status.running:

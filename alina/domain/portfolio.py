@@ -16,14 +16,38 @@ class TradingState(StrEnum):
     REDUCING = "REDUCING"
     HALTED = "HALTED"
 
+    @property
+    def strictness(self) -> int:
+        """0: ACTIVE. Of two states that both hold, the stricter one counts."""
+        return tuple(TradingState).index(self)
+
+
+class WindDown(StrEnum):
+    """What a person asked of a stopped account: stored, so that it is done whoever dies meanwhile."""
+
+    NONE = "none"
+    #: cancel every open order
+    CANCEL = "cancel"
+    #: and sell every position; HALTED once nothing is left that can be sold
+    FLATTEN = "flatten"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemState(Record):
+    """What all accounts together may do at most, and why."""
+
+    trading_state: TradingState
+    reason: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState(Record):
-    """What an account may do now, and why."""
+    """What an account may do now, and why: the stricter of its own state and the whole system's."""
 
     name: str
     trading_state: TradingState
     reason: str
+    wind_down: WindDown = WindDown.NONE
 
 
 class CloseReason(StrEnum):
@@ -31,6 +55,8 @@ class CloseReason(StrEnum):
     STOP_LOSS = "stop_loss"
     TAKE_PROFIT = "take_profit"
     TIME_LIMIT = "time_limit"
+    #: a person: `alina halt --flatten`
+    HALT = "halt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

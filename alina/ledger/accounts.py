@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from alina.db.tables import AccountRow, BalanceRow, EquityRow
+from alina.db.tables import AccountRow, BalanceRow, EquityRow, SystemStateRow
 from alina.domain.market import Balance, Balances
-from alina.domain.portfolio import AccountState, Equity, TradingState
+from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
 from alina.ledger.part import Part, found, locked_account, record_of, values_of
 
 
@@ -15,23 +15,75 @@ class Accounts(Part):
     """The accounts' part of the ledger."""
 
     def ensure_account(self, name: str) -> None:
-        """Make the account, ACTIVE, if it is not there."""
+        """Make the account, ACTIVE, and the state of the whole system, if they are not there."""
         self._session.execute(insert(AccountRow).values(name=name).on_conflict_do_nothing())
+        self._session.execute(insert(SystemStateRow).values(singleton=True).on_conflict_do_nothing())
 
     def lock_account(self, name: str) -> AccountState:
-        """Its state, locked until the transaction ends. Raises LedgerError if unknown."""
-        return _state(locked_account(self._session, name))
+        """Its state in force, its own locked until the transaction ends. Raises LedgerError if unknown."""
+        return _in_force(locked_account(self._session, name), self.system_state())
 
     def account(self, name: str) -> AccountState:
-        """Its state now. Raises LedgerError if unknown."""
+        """Its state in force now. Raises LedgerError if unknown."""
         row = self._session.get(AccountRow, name, populate_existing=True)
-        return _state(found(row, f"account {name!r}"))
+        return _in_force(found(row, f"account {name!r}"), self.system_state())
+
+    def system_state(self) -> SystemState:
+        """What all accounts together may do; HALTED where nobody ever said."""
+        row = self._session.get(SystemStateRow, True, populate_existing=True)
+        if row is None:
+            return SystemState(
+                trading_state=TradingState.HALTED, reason="its state is not known: `alina up` makes it"
+            )
+        return SystemState(trading_state=row.trading_state, reason=row.state_reason)
 
     def set_trading_state(self, name: str, state: TradingState, *, reason: str, at: datetime) -> None:
-        """Change what the account may do. Raises LedgerError if unknown."""
+        """Change what the account itself may do; what was asked of it when it stopped is over.
+
+        Raises LedgerError if unknown.
+        """
         row = locked_account(self._session, name)
         row.trading_state, row.state_reason, row.state_changed_at = state, reason, at
+        row.wind_down = WindDown.NONE
         self._session.flush()
+
+    def set_system_state(self, state: TradingState, *, reason: str, at: datetime) -> None:
+        """Change what all accounts together may do."""
+        values = {"trading_state": state, "state_reason": reason, "state_changed_at": at}
+        statement = insert(SystemStateRow).values(singleton=True, **values)
+        self._session.execute(statement.on_conflict_do_update(index_elements=["singleton"], set_=values))
+
+    def lower_trading_state(self, name: str, state: TradingState, *, reason: str, at: datetime) -> bool:
+        """Make the account's own state stricter, never looser; whether that changed it.
+
+        Raises LedgerError if unknown.
+        """
+        row = locked_account(self._session, name)
+        if state.strictness <= row.trading_state.strictness:
+            return False
+        row.trading_state, row.state_reason, row.state_changed_at = state, reason, at
+        self._session.flush()
+        return True
+
+    def lower_system_state(self, state: TradingState, *, reason: str, at: datetime) -> bool:
+        """Make the whole system's state stricter, never looser; whether that changed it."""
+        looser = [one for one in TradingState if one.strictness < state.strictness]
+        statement = update(SystemStateRow).where(SystemStateRow.trading_state.in_(looser))
+        changed = self._session.scalar(
+            statement.values(trading_state=state, state_reason=reason, state_changed_at=at).returning(
+                SystemStateRow.singleton
+            )
+        )
+        return changed is not None
+
+    def ask_wind_down(self, name: str, wish: WindDown) -> None:
+        """Store what is to be done with the account's orders and positions. Raises LedgerError if unknown."""
+        locked_account(self._session, name).wind_down = wish
+        self._session.flush()
+
+    def account_names(self) -> list[str]:
+        """Every account."""
+        return list(self._session.scalars(select(AccountRow.name).order_by(AccountRow.name)))
 
     def record_balances(self, account: str, balances: Balances, *, at: datetime) -> None:
         """What the exchange says the account holds, in place of what it said before.
@@ -97,5 +149,9 @@ class Accounts(Part):
         return list(self._session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _state(row: AccountRow) -> AccountState:
-    return AccountState(name=row.name, trading_state=row.trading_state, reason=row.state_reason)
+def _in_force(row: AccountRow, system: SystemState) -> AccountState:
+    """The stricter of the account's own state and the system's."""
+    state, reason = row.trading_state, row.state_reason
+    if system.trading_state.strictness > state.strictness:
+        state, reason = system.trading_state, f"the whole system: {system.reason}"
+    return AccountState(name=row.name, trading_state=state, reason=reason, wind_down=row.wind_down)

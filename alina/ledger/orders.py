@@ -11,11 +11,13 @@ from alina.db.tables import DecisionRow, OrderRow, ProposalRow
 from alina.domain.decisions import Decision, Proposal, content_hash
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
 from alina.errors import LedgerError
-from alina.ledger.part import Part, found, is_older, locked_order, record_of, values_of
+from alina.ledger.part import Part, activated_at, found, is_older, locked_order, record_of, values_of
 from alina.ledger.settlement import settle_if_complete
 
 _RANK = {OrderState.SUBMITTING: 0, OrderState.OPEN: 1, OrderState.PARTIALLY_FILLED: 2}
 _FINAL_RANK = 3
+#: how the message of an order begins that we ourselves did not send
+NOT_SENT = "not sent"
 
 
 class Orders(Part):
@@ -108,6 +110,20 @@ class Orders(Part):
             .order_by(DecisionRow.created_at)
         )
         return list(self._session.scalars(query))
+
+    def refused_orders(self, *, within: timedelta, account: str) -> int:
+        """How many orders of an account the exchange refused or never had, within this wall time up to now.
+
+        Of an ACTIVE account, only since somebody set it so: what was looked into counts no more.
+        """
+        since = func.greatest(func.clock_timestamp() - within, activated_at(account))
+        query = select(func.count()).where(
+            OrderRow.account == account,
+            OrderRow.state == OrderState.REJECTED,
+            ~OrderRow.message.startswith(NOT_SENT),
+            OrderRow.updated_at > since,
+        )
+        return self._session.scalar(query) or 0
 
     def _check_approval(self, decision: Decision, order: Order) -> None:
         stored = found(self._session.get(DecisionRow, decision.id), f"decision {decision.id}")

@@ -5,10 +5,11 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from alina.db.tables import AccountRow, Base, OrderRow
+from alina.domain.portfolio import TradingState
 from alina.domain.records import Record
 from alina.errors import LedgerError
 
@@ -45,6 +46,15 @@ def is_older(column: Any, age: timedelta) -> ColumnElement[bool]:
     """Whether a wall time of the database lies at least this far back."""
     condition: ColumnElement[bool] = column <= func.clock_timestamp() - age
     return condition
+
+
+def activated_at(account: str | None) -> Any:
+    """Since when the account is ACTIVE, as a subquery; NULL, over which `greatest` passes, if it is not."""
+    return (
+        select(AccountRow.state_changed_at)
+        .where(AccountRow.name == account, AccountRow.trading_state == TradingState.ACTIVE)
+        .scalar_subquery()
+    )
 
 
 def locked_account(session: Session, name: str) -> AccountRow:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from alina.db.tables import (
+    AccountRow,
     DecisionRow,
     EvaluationRow,
     FillRow,
@@ -17,9 +18,11 @@ from alina.db.tables import (
     PositionRow,
     ProposalRow,
     RunRow,
+    SystemStateRow,
 )
 from alina.domain.decisions import Decision, Proposal, ReasonCode
 from alina.domain.orders import LedgerOrder, OrderState
+from alina.domain.portfolio import TradingState
 from alina.domain.records import Record
 from alina.domain.runs import Run, RunState
 from alina.ledger.decisions import decision_of_row
@@ -71,7 +74,8 @@ class Reports(Runs):
         """Totals for metrics, every known label present.
 
         `runs:STATE`, `decisions:VERDICT`, `denials:REASON`, `orders:STATE`, `tokens:prompt`,
-        `tokens:completion`, `proposals`, `fills`, `open_positions`, `closed_trades`, `evaluations`.
+        `tokens:completion`, `proposals`, `fills`, `open_positions`, `closed_trades`, `evaluations`,
+        `trading_state:system` and `trading_state:account NAME` (0 ACTIVE, 1 REDUCING, 2 HALTED).
         """
         runs = self._by(RunRow.state, RunState)
         verdicts = self._by(DecisionRow.verdict, ("approved", "denied", "needs_approval"))
@@ -87,9 +91,16 @@ class Reports(Runs):
             "open_positions": self._count(PositionRow.id, PositionRow.closed_at.is_(None)),
             "closed_trades": self._count(PositionRow.closed_at),
             "evaluations": self._count(EvaluationRow.position_id),
+            **self._states(),
             "tokens:prompt": self._total(ModelCallRow.prompt_tokens),
             "tokens:completion": self._total(ModelCallRow.completion_tokens),
         }
+
+    def _states(self) -> dict[str, int]:
+        accounts = self._session.execute(select(AccountRow.name, AccountRow.trading_state))
+        states = {f"trading_state:account {name}": state.strictness for name, state in accounts}
+        system = self._session.scalar(select(SystemStateRow.trading_state)) or TradingState.HALTED
+        return {"trading_state:system": system.strictness, **states}
 
     def latencies_ms(self, *, limit: int = 1000) -> list[Decimal]:
         """Wall milliseconds from proposal to the exchange's acknowledgement, newest order first."""

@@ -12,8 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.engine import json_text
-from alina.db.tables import AccountRow, ModelCallRow, RunRow
-from alina.domain.portfolio import TradingState
+from alina.db.tables import ModelCallRow, RunRow
 from alina.domain.runs import (
     Completion,
     CompletionRequest,
@@ -24,7 +23,7 @@ from alina.domain.runs import (
     RunState,
 )
 from alina.errors import LedgerError
-from alina.ledger.part import Part, differences, found, is_older, record_of, values_of
+from alina.ledger.part import Part, activated_at, differences, found, is_older, record_of, values_of
 
 #: what a run is from its start on
 _IDENTITY = ("id", "key", "agent", "symbol", "timeframe", "as_of")
@@ -113,12 +112,7 @@ class Runs(Part):
 
         Of an ACTIVE account, only since somebody set it so: what was looked into counts no more.
         """
-        activated = (
-            select(AccountRow.state_changed_at)
-            .where(AccountRow.name == account, AccountRow.trading_state == TradingState.ACTIVE)
-            .scalar_subquery()
-        )
-        since = func.greatest(func.clock_timestamp() - within, activated)  # it passes over NULL
+        since = func.greatest(func.clock_timestamp() - within, activated_at(account))
         query = select(func.count()).where(RunRow.state == RunState.FAILED, RunRow.finished_at > since)
         return self._session.scalar(query) or 0
 

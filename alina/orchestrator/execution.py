@@ -12,13 +12,13 @@ from uuid import UUID
 
 import structlog
 
-from alina.domain.decisions import Approved, Decision, Proposal
+from alina.domain.decisions import Decision, Proposal
 from alina.domain.orders import LedgerOrder, Order, PlacedOrder, client_order_id_for
 from alina.domain.portfolio import TradingState
 from alina.errors import ExchangeError, LedgerError, OrderFateUnknown, OrderRejected
-from alina.orchestrator import review
+from alina.ledger.orders import NOT_SENT
+from alina.orchestrator import halting, review
 from alina.orchestrator.runtime import Runtime
-from alina.risk import kernel
 
 log = structlog.get_logger(__name__)
 
@@ -29,38 +29,13 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
     proposal.
     """
-    decision = _decide(runtime, proposal_id)
+    decision = review.decide(runtime, proposal_id)
     if decision.content_hash is None:
         return decision
     order = _claim(runtime, decision)
     if order is not None:
         _submit(runtime, order)
     settle(runtime, client_order_id_for(decision.id))
-    return decision
-
-
-def _decide(runtime: Runtime, proposal_id: UUID) -> Decision:
-    """The stored decision, or a new one: review and reservation in one transaction, the account locked."""
-    with runtime.unit_of_work() as uow:
-        proposal = uow.ledger.proposal(proposal_id)
-        account = uow.ledger.lock_account(proposal.account)
-        stored = uow.ledger.decision_of(proposal_id)
-        if stored is not None:
-            return stored
-        snapshot = review.snapshot(runtime, uow, proposal, account.trading_state)
-        verdict = kernel.review(proposal, snapshot, review.limits(runtime))
-        decision = uow.ledger.save_decision(
-            proposal, verdict, snapshot=review.figures(snapshot), decided_at=snapshot.now
-        )
-    log.info(
-        "decided",
-        proposal=str(proposal_id),
-        symbol=proposal.symbol,
-        side=proposal.side.value,
-        verdict="approved" if isinstance(verdict, Approved) else decision.verdict,
-        reason=decision.reason,
-        message=decision.message,
-    )
     return decision
 
 
@@ -72,14 +47,15 @@ def _claim(runtime: Runtime, decision: Decision) -> Order | None:
     """
     with runtime.unit_of_work() as uow:
         proposal = uow.ledger.proposal(decision.proposal_id)
-        state = uow.ledger.lock_account(proposal.account).trading_state
+        account = uow.ledger.lock_account(proposal.account)
         order = _order(proposal, decision)
         if not uow.ledger.claim_order(decision, order):
             return None
+        state = halting.in_force(runtime.settings, account).trading_state  # the last look before the request
         obstacle = _obstacle(runtime, proposal, decision, state)
         if obstacle is None:
             return order
-        uow.ledger.record_rejected(order.client_order_id, message=f"not sent: {obstacle}")
+        uow.ledger.record_rejected(order.client_order_id, message=f"{NOT_SENT}: {obstacle}")
     log.warning("approval not carried out", order=order.client_order_id, reason=obstacle)
     return None
 

@@ -1,12 +1,12 @@
-"""Looks at every part the system stands on, and steps back when too much fails."""
+"""Looks at every part the system stands on."""
 
 import shutil
 from collections.abc import Callable
 
 import structlog
 
-from alina.domain.portfolio import TradingState
 from alina.errors import AlinaError
+from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -18,13 +18,13 @@ MAX_CLOCK_DIFFERENCE_MS = 5_000
 
 
 def check(runtime: Runtime) -> dict[str, str]:
-    """Part -> "ok ..." or what is wrong with it. Too many failed runs enter safe mode."""
+    """Part -> "ok ..." or what is wrong with it."""
     report = {
         "database": _part(lambda: _database(runtime)),
         "exchange": _part(lambda: _exchange(runtime)),
         "clock": _part(lambda: f"ok, market time {runtime.clock.now():%Y-%m-%d %H:%M:%S}"),
         "disk": _part(lambda: _disk(runtime)),
-        "runs": _part(lambda: safe_mode(runtime)),
+        "failures": _part(lambda: _failures(runtime)),
     }
     faults = {part: text for part, text in report.items() if not text.startswith("ok")}
     if faults:
@@ -58,19 +58,6 @@ def _disk(runtime: Runtime) -> str:
     return f"ok, {free // 10**9} GB free"
 
 
-def safe_mode(runtime: Runtime) -> str:
-    """REDUCING once `safe_mode_errors` runs failed within the window; only a person sets ACTIVE again."""
-    settings = runtime.settings.error_handling
-    with runtime.unit_of_work() as uow:
-        failed = uow.ledger.failed_runs(within=settings.safe_mode_window, account=runtime.account)
-        if failed < settings.safe_mode_errors:
-            return f"ok, {failed} failed"
-        account = uow.ledger.lock_account(runtime.account)
-        if account.trading_state is TradingState.ACTIVE:
-            uow.ledger.set_trading_state(
-                runtime.account,
-                TradingState.REDUCING,
-                reason=f"safe mode: {failed} failed runs within {settings.safe_mode_window}",
-                at=runtime.clock.now(),
-            )
-    return f"safe mode: {failed} failed runs: look at `alina decisions`, then `alina resume`"
+def _failures(runtime: Runtime) -> str:
+    reason = halting.too_many_failures(runtime)
+    return f"{reason}: look at `alina decisions`, then `alina resume`" if reason else "ok, few failed"

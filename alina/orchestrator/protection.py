@@ -36,12 +36,22 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
     quantity = runtime.exchange.market(symbol).quantity_down(position.quantity)
     if reason is None or quantity <= Decimal(0):
         return
-    proposal = Proposal(
+    proposal = sale(runtime, position, quantity, reason, ticker)
+    with runtime.unit_of_work() as uow:
+        uow.ledger.save_proposal(proposal)
+    runtime.send("trading.execute_proposal", str(proposal.id))
+
+
+def sale(
+    runtime: Runtime, position: Position, quantity: Decimal, reason: CloseReason, ticker: Ticker
+) -> Proposal:
+    """A proposal to sell so much of a position at the market, now."""
+    return Proposal(
         id=uuid4(),
         run_id=None,
-        account=runtime.account,
+        account=position.account,
         agent=position.agent,
-        symbol=symbol,
+        symbol=position.symbol,
         side=OrderSide.SELL,
         order_type=OrderType.MARKET,
         quantity=quantity,
@@ -56,8 +66,5 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
         rationale=f"{reason.value}: bid {ticker.bid:f}, stop {position.stop_price}, "
         f"target {position.take_profit_price}, close after {position.close_after}",
         as_of=ticker.as_of,
-        expires_at=now + runtime.settings.trading.proposal_ttl,
+        expires_at=runtime.clock.now() + runtime.settings.trading.proposal_ttl,
     )
-    with runtime.unit_of_work() as uow:
-        uow.ledger.save_proposal(proposal)
-    runtime.send("trading.execute_proposal", str(proposal.id))

@@ -7,32 +7,26 @@ import structlog
 
 from alina.domain.market import Balances
 from alina.domain.orders import Fill, OrderSide, PlacedOrder
-from alina.domain.portfolio import Equity, TradingState
-from alina.orchestrator import execution
+from alina.domain.portfolio import Equity
+from alina.orchestrator import execution, halting
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
 
 def reconcile(runtime: Runtime) -> list[str]:
-    """Settle what is open, record balances and equity, and compare the books.
+    """Step back if too much failed; settle what is open, record the equity, and compare the books.
 
     A difference sets REDUCING and is logged; nothing sets ACTIVE again by itself. Returns the differences.
     Raises ExchangeUnavailable (transient).
     """
+    halting.watch_failures(runtime)
     contradictions = execution.settle_all(runtime)
     record_equity(runtime)
     differences = contradictions + compare(runtime)
     if differences:
         log.error("books differ from the exchange", differences=differences)
-        with runtime.unit_of_work() as uow:
-            if uow.ledger.lock_account(runtime.account).trading_state is TradingState.ACTIVE:
-                uow.ledger.set_trading_state(
-                    runtime.account,
-                    TradingState.REDUCING,
-                    reason=f"reconciliation: {differences[0]}",
-                    at=runtime.clock.now(),
-                )
+        halting.step_back(runtime, f"reconciliation: {differences[0]}")
     return differences
 
 

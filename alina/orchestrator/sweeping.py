@@ -1,6 +1,7 @@
 """Finds every row that should have moved on and sends it again. The broker may lose everything."""
 
 from alina.domain.evaluation import ExperimentState
+from alina.domain.portfolio import WindDown
 from alina.orchestrator.runtime import Runtime
 
 
@@ -18,6 +19,7 @@ def sweep(runtime: Runtime) -> int:
             *uow.ledger.approved_without_order(older_than=stuck_after),
         }
         trades = uow.ledger.unevaluated_trades()
+        wind_down = uow.ledger.account(runtime.account).wind_down is not WindDown.NONE
         experiments = [
             e.prompt for e in uow.ledger.experiments(limit=20) if e.state is ExperimentState.RUNNING
         ]
@@ -25,8 +27,10 @@ def sweep(runtime: Runtime) -> int:
         runtime.send("market.run_cycle", run.agent, run.symbol, run.as_of.isoformat(), run.key)
     for proposal_id in proposals:
         runtime.send("trading.execute_proposal", str(proposal_id))
+    if wind_down:
+        runtime.send("trading.wind_down")
     for trade in trades:
         runtime.send("learning.evaluate", str(trade.id))
     for agent in set(experiments):
         runtime.send("learning.advance_experiment", agent)
-    return len(runs) + len(proposals) + len(trades) + len(set(experiments))
+    return len(runs) + len(proposals) + wind_down + len(trades) + len(set(experiments))

@@ -32,7 +32,7 @@ from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import Run
 from alina.llm.scripted import ScriptedModel
-from alina.orchestrator import cycle, execution, learning, polling
+from alina.orchestrator import cycle, execution, learning, polling, winding_down
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.venue.spec import Listing, VenueSpec
 
@@ -51,6 +51,22 @@ BUY = {
 }
 SELL = {"rationale": "the move is exhausted", "action": "sell", "confidence": 75}
 HOLD = {**BUY, "action": "hold"}
+
+
+#: the market stands still, so that every order of a test falls on one day, within one window
+UNLIMITED = {
+    "max_daily_volume": None,
+    "max_daily_loss": None,
+    "max_drawdown": None,
+    "max_stop_losses": None,
+    "max_symbol_stop_losses": None,
+    "max_losses_in_a_row": None,
+    "max_order_rate": None,
+    "duplicate_window": None,
+    "max_open_positions": None,
+    "max_exposure": None,
+    "max_symbol_exposure": None,
+}
 
 
 class Died(BaseException):
@@ -166,7 +182,7 @@ def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str,
         },
         "market": {"symbols": (symbol,), "venue": {"data": (f"{symbol}=candles.csv",)}},
         "trading": {"gate_always_ask": True, "trade_fraction_max": "0.001"},
-        "risk": {"cooldown": "1ms"},
+        "risk": {"cooldown": "1ms", **UNLIMITED},
         "models": {"deadline": "8ms"},
         "error_handling": {"stuck_after": "1ms"},
     }
@@ -232,6 +248,7 @@ _TASKS: Mapping[str, Callable[..., Any]] = {
         runtime, agent_name=agent, symbol=symbol, as_of=datetime.fromisoformat(as_of), key=key
     ),
     "trading.execute_proposal": lambda runtime, name: execution.execute(runtime, UUID(name)),
+    "trading.wind_down": lambda runtime: winding_down.wind_down(runtime),
     "learning.evaluate": lambda runtime, name: learning.evaluate(runtime, UUID(name)),
     "learning.advance_experiment": lambda runtime, agent: learning.advance(runtime, agent, cases_at_once=8),
 }

@@ -318,6 +318,8 @@ def test_counts_name_every_label_and_latencies_run_to_the_acknowledgement(ledger
         "open_positions": 0,
         "closed_trades": 1,
         "evaluations": 0,
+        "trading_state:system": 0,
+        "trading_state:account main": 0,
         "tokens:prompt": 200,
         "tokens:completion": 40,
     }

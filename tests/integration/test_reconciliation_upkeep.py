@@ -29,7 +29,7 @@ from alina.domain.portfolio import TradingState
 from alina.domain.ports import Fact
 from alina.domain.runs import RunState
 from alina.errors import ExchangeUnavailable
-from alina.orchestrator import cycle, health, maintenance, reconciliation, sweeping
+from alina.orchestrator import cycle, halting, health, maintenance, reconciliation, sweeping
 
 Make = Callable[..., System]
 
@@ -102,19 +102,20 @@ def state_of(one: System) -> TradingState:
 def test_enough_failed_runs_enter_safe_mode_and_only_a_person_leaves_it(make: Make) -> None:
     one = make(error_handling={"safe_mode_errors": 3})
     failed(one, 2)
-    assert health.safe_mode(one.runtime) == "ok, 2 failed"
+    halting.watch_failures(one.runtime)
     assert state_of(one) is TradingState.ACTIVE
     failed(one, 1)
-    assert "safe mode" in health.check(one.runtime)["runs"]
+    assert "safe mode" in health.check(one.runtime)["failures"]
+    reconciliation.reconcile(one.runtime)
     assert state_of(one) is TradingState.REDUCING
     with one.work() as uow:
         uow.ledger.set_trading_state(
             one.runtime.account, TradingState.ACTIVE, reason="", at=datetime.now(UTC)
         )
-    assert health.safe_mode(one.runtime) == "ok, 0 failed"  # what the person looked into counts no more
-    assert state_of(one) is TradingState.ACTIVE
+    halting.watch_failures(one.runtime)
+    assert state_of(one) is TradingState.ACTIVE  # what the person looked into counts no more
     failed(one, 3)
-    health.safe_mode(one.runtime)
+    halting.watch_failures(one.runtime)
     assert state_of(one) is TradingState.REDUCING
 
 
@@ -123,13 +124,22 @@ def test_safe_mode_never_loosens_a_halt(make: Make) -> None:
     with one.work() as uow:
         uow.ledger.set_trading_state(one.runtime.account, TradingState.HALTED, reason="by hand", at=NOW)
     failed(one, 1)
-    health.safe_mode(one.runtime)
+    halting.watch_failures(one.runtime)
     assert state_of(one) is TradingState.HALTED
+
+
+def test_orders_that_the_exchange_refuses_enter_safe_mode_too(make: Make, venue: RunningVenue) -> None:
+    one = make(error_handling={"safe_mode_errors": 1})
+    assert state_of(one) is TradingState.ACTIVE
+    venue.fail("error_before", "POST", "/api/v3/order")
+    one.execute(proposal(one).id)
+    reconciliation.reconcile(one.runtime)
+    assert state_of(one) is TradingState.REDUCING
 
 
 def test_a_healthy_system_is_ok_in_every_part(make: Make) -> None:
     report = health.check(make().runtime)
-    assert report.keys() == {"database", "exchange", "clock", "disk", "runs"}
+    assert report.keys() == {"database", "exchange", "clock", "disk", "failures"}
     assert all(text.startswith("ok") for text in report.values()), report
 
 

@@ -1,11 +1,19 @@
 """Every table, on one metadata: `Base.metadata`."""
 
-from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow
+from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow, SystemStateRow
 from alina.db.tables.base import Base
 from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
 from alina.db.tables.runs import AgentRow, ModelCallRow, PromptRevisionRow, PromptRow, RunRow
-from alina.db.tables.trading import ApprovalRow, DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow, ReservationRow
+from alina.db.tables.trading import (
+    ApprovalRow,
+    DecisionRow,
+    FillRow,
+    OrderRow,
+    PositionRow,
+    ProposalRow,
+    ReservationRow,
+)
 
 __all__ = [
     "EMBEDDING_DIMENSIONS",
@@ -30,4 +38,5 @@ __all__ = [
     "ProposalRow",
     "ReservationRow",
     "RunRow",
+    "SystemStateRow",
 ]

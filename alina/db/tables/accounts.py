@@ -3,20 +3,33 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from alina.db.tables.base import Base, finite, named, one_of
-from alina.domain.portfolio import TradingState
+from alina.domain.portfolio import TradingState, WindDown
 
 
 class AccountRow(Base):
     """One exchange account. Its row is what transactions on its money lock."""
 
     __tablename__ = "accounts"
-    __table_args__ = (named("name"), one_of("trading_state", TradingState))
+    __table_args__ = (named("name"), one_of("trading_state", TradingState), one_of("wind_down", WindDown))
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    trading_state: Mapped[TradingState] = mapped_column(server_default=TradingState.ACTIVE.value)
+    state_reason: Mapped[str] = mapped_column(server_default="")
+    state_changed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    wind_down: Mapped[WindDown] = mapped_column(server_default=WindDown.NONE.value)
+
+
+class SystemStateRow(Base):
+    """What all accounts together may do: the one row of its table. Without it nothing is allowed."""
+
+    __tablename__ = "system_state"
+    __table_args__ = (CheckConstraint("singleton", name="singleton"), one_of("trading_state", TradingState))
+
+    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     trading_state: Mapped[TradingState] = mapped_column(server_default=TradingState.ACTIVE.value)
     state_reason: Mapped[str] = mapped_column(server_default="")
     state_changed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -1,0 +1,199 @@
+"""`alina halt` and `alina resume`: whether or not the system runs, and without a database if need be."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from alina.cli.options import settings_of
+from alina.cli.output import AsJson, print_json, say
+from alina.config import Settings
+from alina.domain.portfolio import AccountState, TradingState, WindDown
+from alina.errors import AlinaError, BrokerUnavailable, ConfigError, DatabaseUnavailable, SystemStateError
+
+#: wall seconds in which the execution process usually cancels and sells what it can
+_WIND_DOWN_WITHIN = 15.0
+_POLL = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stopped:
+    """What a command changed."""
+
+    account: str
+    before: TradingState
+    now: TradingState
+    reason: str
+    stop_file: bool
+    #: orders and positions that are left; None: nobody asked for them
+    remaining: list[str] | None = None
+
+
+def halt(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Stands in the ledger and in `alina status`.")] = "by hand",
+    system: Annotated[bool, typer.Option("--system", help="Every account of this database.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel every open order.")] = False,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Cancel, and sell every position.")] = False,
+    file: Annotated[bool, typer.Option("--file", help="By a stop-file: needs no server at all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send no orders until `alina resume`.
+
+    Holds for every worker once this returns. Works whether or not the system runs. To flatten, the
+    account is REDUCING until nothing is left that can be sold, and HALTED then.
+
+    Example: alina halt --flatten --reason "exchange maintenance"
+    """
+    settings = settings_of(context)
+    if flatten and system:
+        raise ConfigError(
+            "flattening takes orders, which a halted system does not send: "
+            "run `alina halt --flatten` for each account first, then `alina halt --system`"
+        )
+    if file:
+        _write_stop_file(settings, reason)
+        _show_file(settings, as_json)
+        return
+    wish = WindDown.FLATTEN if flatten else WindDown.CANCEL if cancel else WindDown.NONE
+    try:
+        before, now = _halt(settings, wish, reason, system)
+    except DatabaseUnavailable as error:
+        raise _stopped_by_file(settings, reason, error) from None
+    remaining = None
+    if wish is not WindDown.NONE:
+        remaining = _wind_down(settings)
+        now = _account(settings)
+    _show(settings, before, now, as_json, remaining)
+
+
+def resume(
+    context: typer.Context,
+    system: Annotated[bool, typer.Option("--system", help="Every account of this database.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trade again.
+
+    After `alina halt`, or after the system has stepped back by itself. Removes the stop-file.
+
+    Example: alina resume
+    """
+    from alina.cli.database import open_ledger
+
+    settings, at = settings_of(context), datetime.now(UTC)
+    name = settings.system.account
+    with open_ledger(settings) as ledger:
+        before = ledger.lock_account(name)
+        if system:
+            ledger.set_system_state(TradingState.ACTIVE, reason="", at=at)
+        else:
+            ledger.set_trading_state(name, TradingState.ACTIVE, reason="", at=at)
+        now = ledger.account(name)
+    with suppress(FileNotFoundError):
+        settings.stop_file.unlink()
+        if not as_json:
+            say(f"removed {settings.stop_file}")
+    _show(settings, before, now, as_json)
+
+
+def _halt(settings: Settings, wish: WindDown, reason: str, system: bool) -> tuple[AccountState, AccountState]:
+    """The account's state before and after. Waits for whoever is deciding: no order is claimed later."""
+    from alina.cli.database import open_ledger
+
+    name, at = settings.system.account, datetime.now(UTC)
+    state = TradingState.REDUCING if wish is WindDown.FLATTEN else TradingState.HALTED
+    with open_ledger(settings) as ledger:
+        before = ledger.lock_account(name)
+        if system:
+            ledger.set_system_state(state, reason=reason, at=at)
+        else:
+            ledger.set_trading_state(name, state, reason=reason, at=at)
+        if wish is not WindDown.NONE:
+            for account in ledger.account_names() if system else [name]:
+                ledger.ask_wind_down(account, wish)
+        return before, ledger.account(name)
+
+
+def _account(settings: Settings) -> AccountState:
+    from alina.cli.database import open_ledger
+
+    with open_ledger(settings) as ledger:
+        return ledger.account(settings.system.account)
+
+
+def _wind_down(settings: Settings) -> list[str]:
+    """Let the execution process cancel and sell, and say what remains when it is done or the time is over."""
+    from alina import bootstrap
+    from alina.queues import make_celery, send
+
+    urls = bootstrap.connections(settings)
+    app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+    try:
+        send(app, "trading.wind_down")
+    except BrokerUnavailable as error:
+        return [f"everything: no worker can be asked now ({error}); it is done once they run again"]
+    deadline = time.monotonic() + _WIND_DOWN_WITHIN
+    while _account(settings).wind_down is not WindDown.NONE:
+        if time.monotonic() > deadline:
+            return [*_left(settings), "the execution process goes on with it: see `alina status`"]
+        time.sleep(_POLL)
+    return _left(settings)
+
+
+def _left(settings: Settings) -> list[str]:
+    from alina.cli.database import open_ledger
+
+    name = settings.system.account
+    with open_ledger(settings) as ledger:
+        orders = [known.order for known in ledger.unsettled_orders() if known.order.account == name]
+        return [f"order {order.client_order_id}" for order in orders] + [
+            f"{position.quantity:f} {position.symbol}" for position in ledger.open_positions(name)
+        ]
+
+
+def _write_stop_file(settings: Settings, reason: str) -> None:
+    if not settings.data_folder.is_dir():
+        raise SystemStateError(f"{settings.data_folder} is not there: nothing trades from it")
+    settings.stop_file.write_text(f"{reason}\n")
+
+
+def _stopped_by_file(settings: Settings, reason: str, error: DatabaseUnavailable) -> AlinaError:
+    """The database is away: stop by the file, where there is a folder for it, and say so."""
+    if not settings.data_folder.is_dir():
+        return error
+    _write_stop_file(settings, reason)
+    return DatabaseUnavailable(f"stopped by {settings.stop_file} only. {error}")
+
+
+def _show_file(settings: Settings, as_json: bool) -> None:
+    if as_json:
+        print_json({"stop_file": True, "path": settings.stop_file})
+    else:
+        say(f"{settings.stop_file} stops every worker of this data folder; `alina resume` removes it")
+
+
+def _show(
+    settings: Settings,
+    before: AccountState,
+    now: AccountState,
+    as_json: bool,
+    remaining: list[str] | None = None,
+) -> None:
+    shown = _Stopped(
+        account=now.name,
+        before=before.trading_state,
+        now=now.trading_state,
+        reason=now.reason,
+        stop_file=settings.stop_file.exists(),
+        remaining=remaining,
+    )
+    if as_json:
+        print_json(shown)
+        return
+    why = f" ({now.reason})" if now.reason else ""
+    say(f"{now.name}: {before.trading_state.value} -> {now.trading_state.value}{why}")
+    for line in remaining or ():
+        say(f"remains     {line}")

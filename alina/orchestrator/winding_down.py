@@ -1,0 +1,109 @@
+"""Cancel and flatten: what a person asked of an account that stops. Only the execution process does it.
+
+What if the process dies here? The wish is a column of the account and stays until it is fulfilled: the
+sweeper sends the task again, and every step looks at what is left instead of at what was done.
+A cancel needs no state. A sale takes the path of every order, so the account is REDUCING while it is
+flattened and HALTED once nothing is left that can be sold.
+"""
+
+from datetime import UTC, datetime
+
+import structlog
+
+from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
+from alina.errors import ExchangeError
+from alina.orchestrator import execution, halting, protection
+from alina.orchestrator.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+def wind_down(runtime: Runtime) -> list[str]:
+    """Do what is asked of the account. Returns what remains, one line each. Safe to repeat.
+
+    Raises ExchangeUnavailable (transient).
+    """
+    with runtime.unit_of_work() as uow:
+        wish = uow.ledger.account(runtime.account).wind_down
+    if wish is WindDown.NONE:
+        return []
+    cancel_open_orders(runtime)
+    if wish is WindDown.FLATTEN:
+        _sell_what_is_held(runtime)
+    left, is_done = _remaining(runtime, wish)
+    if is_done:
+        _finish(runtime, wish)
+    log.warning("winding down", wish=wish.value, done=is_done, remaining=left)
+    return left
+
+
+def cancel_open_orders(runtime: Runtime) -> None:
+    """Cancel every order that is open on the exchange, ours or not, and settle what became of ours."""
+    for symbol in runtime.settings.market.symbols:
+        for placed in runtime.exchange.open_orders(symbol):
+            runtime.exchange.cancel(symbol, placed.client_order_id)
+    execution.settle_all(runtime)
+
+
+def _sell_what_is_held(runtime: Runtime) -> None:
+    """Sell every position that can be sold; one that fails does not keep the others."""
+    with runtime.unit_of_work() as uow:
+        account = halting.in_force(runtime.settings, uow.ledger.account(runtime.account))
+        positions = uow.ledger.open_positions(runtime.account)
+    if account.trading_state is TradingState.HALTED:  # a stop-file, or the whole system is stopped
+        return
+    for position in positions:
+        try:
+            _sell(runtime, position)
+        except ExchangeError as error:  # the next pass tries again
+            log.warning("not sold", symbol=position.symbol, error=str(error))
+
+
+def _sell(runtime: Runtime, position: Position) -> None:
+    if not _is_sellable(runtime, position):
+        return
+    ticker = runtime.exchange.ticker(position.symbol)
+    quantity = runtime.exchange.market(position.symbol).quantity_down(position.quantity)
+    proposal = protection.sale(runtime, position, quantity, CloseReason.HALT, ticker)
+    with runtime.unit_of_work() as uow:
+        uow.ledger.lock_account(runtime.account)
+        if uow.ledger.has_pending_exit(runtime.account, position.symbol):
+            return
+        uow.ledger.save_proposal(proposal)
+    execution.execute(runtime, proposal.id)
+
+
+def _is_sellable(runtime: Runtime, position: Position) -> bool:
+    """Whether the exchange would take an order for all of it."""
+    market = runtime.exchange.market(position.symbol)
+    quantity = market.quantity_down(position.quantity)
+    price = runtime.exchange.ticker(position.symbol).bid
+    return quantity > 0 and quantity >= market.min_quantity and quantity * price >= market.min_notional
+
+
+def _remaining(runtime: Runtime, wish: WindDown) -> tuple[list[str], bool]:
+    """What is left, and whether nothing more can be done about it."""
+    with runtime.unit_of_work() as uow:
+        orders = [known.order for known in uow.ledger.unsettled_orders()]
+        positions = uow.ledger.open_positions(runtime.account)
+    ours = [order for order in orders if order.account == runtime.account]
+    unsold = [position for position in positions if _is_sellable(runtime, position)]
+    lines = [f"order {order.client_order_id} is not settled" for order in ours]
+    lines += [
+        f"{position.quantity:f} {position.symbol} is held"
+        + ("" if position in unsold else ": too little to be sold")
+        for position in positions
+    ]
+    return lines, not ours and (wish is WindDown.CANCEL or not unsold)
+
+
+def _finish(runtime: Runtime, wish: WindDown) -> None:
+    """The wish is fulfilled, unless a person wished something else meanwhile."""
+    with runtime.unit_of_work() as uow:
+        account = uow.ledger.lock_account(runtime.account)
+        if account.wind_down is not wish:
+            return
+        reason = account.reason
+        uow.ledger.ask_wind_down(runtime.account, WindDown.NONE)
+        if wish is WindDown.FLATTEN:
+            halting.move_down(uow, runtime.account, TradingState.HALTED, reason=reason, at=datetime.now(UTC))

@@ -1,0 +1,103 @@
+"""`alina halt` and `alina resume` against a ledger, with and without servers."""
+
+from pathlib import Path
+
+import pytest
+from cli_command import InProcess
+
+from alina import bootstrap
+from alina.config import Settings
+from alina.db import migrations
+
+NO_REDIS = {"ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
+NO_DATABASE = {"ALINA_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/nothing"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / ".alina/data").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
+    return InProcess(folder, monkeypatch, capsys)
+
+
+@pytest.fixture
+def env(database_url: str) -> dict[str, str]:
+    migrations.upgrade(database_url)
+    bootstrap.prepare_ledger(Settings(), database_url=database_url)
+    return NO_REDIS | {"ALINA_DATABASE_URL": database_url}
+
+
+def test_an_account_is_halted_and_resumed(command: InProcess, env: dict[str, str]) -> None:
+    halted = command("halt", "--reason", "a drill", "--json", env=env).json
+    assert (halted["before"], halted["now"], halted["reason"]) == ("ACTIVE", "HALTED", "a drill")
+    resumed = command("resume", "--json", env=env).json
+    assert (resumed["before"], resumed["now"], resumed["reason"]) == ("HALTED", "ACTIVE", "")
+
+
+def test_a_halted_system_is_not_resumed_by_an_account(command: InProcess, env: dict[str, str]) -> None:
+    command("halt", "--system", "--reason", "a drill", env=env)
+    still = command("resume", "--json", env=env).json
+    assert (still["now"], still["reason"]) == ("HALTED", "the whole system: a drill")
+    assert command("resume", "--system", "--json", env=env).json["now"] == "ACTIVE"
+
+
+def test_resuming_the_system_resumes_no_account(command: InProcess, env: dict[str, str]) -> None:
+    command("halt", env=env)
+    assert command("resume", "--system", "--json", env=env).json["now"] == "HALTED"
+
+
+def test_a_whole_system_is_not_flattened(command: InProcess, env: dict[str, str]) -> None:
+    said = command("halt", "--system", "--flatten", env=env)
+    assert said.code == 2
+    assert "for each account first" in said.err
+
+
+def test_a_halt_with_cancel_says_that_no_worker_can_be_asked(command: InProcess, env: dict[str, str]) -> None:
+    halted = command("halt", "--cancel", "--json", env=env).json
+    assert halted["now"] == "HALTED"
+    (line,) = halted["remaining"]
+    assert "Redis does not answer" in line
+    assert "done once they run again" in line
+
+
+def test_a_stop_file_is_written_without_any_server_and_resume_removes_it(
+    command: InProcess, folder: Path, env: dict[str, str]
+) -> None:
+    stop_file = folder / ".alina/data/STOP"
+    assert command("halt", "--file", env=NO_REDIS | NO_DATABASE).code == 0
+    assert stop_file.exists()
+    said = command("resume", env=env)
+    assert f"removed {stop_file}" in said.out
+    assert not stop_file.exists()
+
+
+def test_a_halt_without_a_database_falls_back_to_the_stop_file_and_says_so(
+    command: InProcess, folder: Path
+) -> None:
+    said = command("halt", env=NO_REDIS | NO_DATABASE)
+    assert said.code == 2
+    assert "STOP only" in said.err
+    assert "check ALINA_DATABASE_URL" in said.err
+    assert (folder / ".alina/data/STOP").exists()
+
+
+def test_a_stop_file_where_nothing_trades_is_refused(
+    command: InProcess, folder: Path, tmp_path: Path
+) -> None:
+    (folder / ".alina/data").rmdir()
+    said = command("halt", "--file")
+    assert said.code == 2
+    assert "nothing trades from it" in said.err
+
+
+def test_doctor_warns_of_the_stop_file(folder: Path) -> None:
+    from alina.cli.diagnosis import Level, _trading
+
+    settings = Settings(system={"data_folder": folder / ".alina/data"})  # type: ignore[arg-type]
+    assert _trading(settings)[0] is Level.OK
+    settings.stop_file.touch()
+    assert _trading(settings)[0] is Level.WARN
