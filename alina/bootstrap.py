@@ -29,7 +29,9 @@ from alina.llm.registry import open_model
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
 from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.orchestrator.snapshot import limits
 from alina.orchestrator.stack import VENUE
+from alina.risk.registry import build as build_checks
 from alina.tools.registry import load_tools
 from alina.venue.ccxt_options import venue_options
 from alina.venue.clock import ReplayClock
@@ -215,6 +217,7 @@ def make_runtime(
         agents=make_agents(settings),
         tools=load_tools(settings.tools),
         send=send,
+        checks=build_checks(settings.risk.checks, limits(settings)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Decisions: one verdict a proposal, for ever, and the reservation that an approval holds."""
+"""Decisions: one verdict a proposal, and the reservation that an approval holds."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
+from alina.db.tables import ApprovalRow, DecisionRow, OrderRow, ProposalRow, ReservationRow
 from alina.domain.decisions import (
     Approved,
     Decision,
@@ -38,7 +38,7 @@ class Decisions(Part):
         """
         decision_id = uuid5(proposal.id, "decision")
         self._check_content(proposal, verdict)
-        new = self._session.scalar(
+        row = self._session.scalar(
             insert(DecisionRow)
             .values(
                 id=decision_id,
@@ -48,15 +48,44 @@ class Decisions(Part):
                 **_columns(verdict),
             )
             .on_conflict_do_nothing()
-            .returning(DecisionRow.id)
+            .returning(DecisionRow)
         )
-        if new is not None and isinstance(verdict, Approved):
-            self._reserve(decision_id, proposal.account, verdict)
-        return self.decision(decision_id)
+        if row is None:
+            return self.decision(decision_id)
+        self._follow_up(row, proposal, verdict)
+        return decision_of_row(row)
+
+    def settle_decision(
+        self,
+        proposal: Proposal,
+        verdict: Approved | Denied,
+        *,
+        snapshot: Mapping[str, Any],
+        decided_at: datetime,
+    ) -> Decision:
+        """Move the proposal's decision from needs_approval to its end, once; a settled one stays as it is.
+
+        Raises LedgerError if the proposal is not stored with this content; Postgres itself refuses an
+        approval that nobody agreed to.
+        """
+        decision_id = uuid5(proposal.id, "decision")
+        self._check_content(proposal, verdict)
+        row = self._session.scalar(
+            update(DecisionRow)
+            .where(DecisionRow.id == decision_id, DecisionRow.verdict == "needs_approval")
+            .values(snapshot=dict(snapshot), decided_at=decided_at, **_columns(verdict))
+            .returning(DecisionRow)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        )
+        if row is None:
+            return self.decision(decision_id)
+        self._follow_up(row, proposal, verdict)
+        return decision_of_row(row)
 
     def decision(self, decision_id: UUID) -> Decision:
         """One decision. Raises LedgerError if unknown."""
-        return decision_of_row(found(self._session.get(DecisionRow, decision_id), f"decision {decision_id}"))
+        row = self._session.get(DecisionRow, decision_id, populate_existing=True)
+        return decision_of_row(found(row, f"decision {decision_id}"))
 
     def decision_of(self, proposal_id: UUID) -> Decision | None:
         """What was decided of a proposal; None: nothing yet."""
@@ -90,15 +119,26 @@ class Decisions(Part):
         if len(hashes) != 1:
             raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
 
-    def _reserve(self, decision_id: UUID, account: str, approved: Approved) -> None:
-        self._session.execute(
-            insert(ReservationRow).values(
-                decision_id=decision_id,
-                account=account,
-                asset=approved.reserve_asset,
-                amount=approved.reserve_amount,
+    def _follow_up(self, decision: DecisionRow, proposal: Proposal, verdict: Verdict) -> None:
+        """What a new verdict brings with it: a reservation, or a question to a person."""
+        if isinstance(verdict, Approved):
+            self._session.execute(
+                insert(ReservationRow).values(
+                    decision_id=decision.id,
+                    account=proposal.account,
+                    asset=verdict.reserve_asset,
+                    amount=verdict.reserve_amount,
+                )
             )
-        )
+        elif isinstance(verdict, NeedsApproval):
+            self._session.execute(
+                insert(ApprovalRow).values(
+                    decision_id=decision.id,
+                    proposal_id=proposal.id,
+                    content_hash=content_hash(proposal),
+                    expires_at=verdict.expires_at,
+                )
+            )
 
 
 def decision_of_row(row: DecisionRow) -> Decision:

@@ -1,8 +1,10 @@
 """The ledger of one transaction."""
 
 from alina.ledger.accounts import Accounts
+from alina.ledger.approvals import Approvals
 from alina.ledger.decisions import Decisions
 from alina.ledger.experiments import Experiments
+from alina.ledger.exposure import Exposure
 from alina.ledger.fills import Fills
 from alina.ledger.lookup import Lookup
 from alina.ledger.orders import Orders
@@ -14,7 +16,19 @@ from alina.ledger.runs import Runs
 
 
 class Ledger(
-    Accounts, Prompts, Reports, Runs, Proposals, Decisions, Orders, Fills, Positions, Experiments, Lookup
+    Accounts,
+    Prompts,
+    Reports,
+    Runs,
+    Proposals,
+    Decisions,
+    Approvals,
+    Exposure,
+    Orders,
+    Fills,
+    Positions,
+    Experiments,
+    Lookup,
 ):
     """Everything that must be true of the money, in the transaction of the given session.
 

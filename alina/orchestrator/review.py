@@ -1,73 +1,98 @@
-"""What the kernel is shown: its limits from the settings, and a fresh snapshot under the account's lock."""
+"""One proposal before the kernel: its verdict and its reservation in one transaction, the account locked.
+
+What if the process dies here? Before the commit nothing happened, after it everything did: a repeat
+returns what is stored. A decision that waits for a person is reviewed again, with a fresh snapshot and
+every check, once the person has agreed; only the question itself is then answered.
+"""
+
+from datetime import datetime
+from uuid import UUID
 
 import structlog
 
-from alina.domain.decisions import Proposal
-from alina.domain.market import Balances, Market, Ticker
-from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeRefused
+from alina.domain.decisions import Approval, Decision, Denied, NeedsApproval, Proposal, ReasonCode
+from alina.ledger.approvals import DENIED
+from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
-from alina.risk.limits import Limits, Snapshot
+from alina.orchestrator.snapshot import MarketLook, figures, limits, look, snapshot
+from alina.risk import kernel
+from alina.risk.limits import Limits
 
 log = structlog.get_logger(__name__)
 
+_WAITING = "needs_approval"
 
-def limits(runtime: Runtime) -> Limits:
-    """The kernel's limits from the settings."""
-    risk = runtime.settings.risk
-    return Limits(
-        max_trade_amount=risk.max_trade_amount,
-        max_price_age=risk.max_price_age,
-        cooldown=risk.cooldown,
-        fee_reserve=risk.fee_reserve,
-        slippage_reserve=risk.slippage_reserve,
+
+def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
+    """The stored decision, or a new one.
+
+    Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
+    proposal.
+    """
+    with runtime.unit_of_work() as uow:
+        proposal = uow.ledger.proposal(proposal_id)
+        stored = uow.ledger.decision_of(proposal_id)
+        if stored is not None and _stands(runtime, uow, stored):
+            return stored
+    asked = limits(runtime.settings)
+    seen = look(runtime, proposal.symbol, asked)
+    with runtime.unit_of_work() as uow:
+        decision = _decide(runtime, uow, proposal, seen, asked)
+    log.info(
+        "decided",
+        proposal=str(proposal_id),
+        symbol=proposal.symbol,
+        side=proposal.side.value,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        message=decision.message,
     )
+    return decision
 
 
-def snapshot(runtime: Runtime, uow: UnitOfWork, proposal: Proposal, state: TradingState) -> Snapshot:
-    """Everything fresh, taken under the account's lock. What the exchange does not tell stays None."""
-    market, ticker, balances = _ask_exchange(runtime, proposal.symbol)
-    now = runtime.clock.now()
-    if balances is not None:
-        uow.ledger.record_balances(proposal.account, balances, at=now)
-    base, quote = proposal.symbol.split("/")
-    return Snapshot(
-        now=now,
-        trading_state=state,
-        market=market,
-        ticker=ticker,
-        balances=balances,
-        reserved_base=uow.ledger.reserved(proposal.account, base),
-        reserved_quote=uow.ledger.reserved(proposal.account, quote),
-        position=uow.ledger.open_position(proposal.account, proposal.symbol),
-        last_entry_at=uow.ledger.last_entry_at(proposal.account, proposal.symbol),
+def _stands(runtime: Runtime, uow: UnitOfWork, stored: Decision) -> bool:
+    """Whether there is nothing to do: settled, or a person still has time to answer."""
+    if stored.verdict != _WAITING:
+        return True
+    approval = uow.ledger.approval(stored.id)
+    return approval.answer is None and runtime.clock.now() <= approval.expires_at
+
+
+def _decide(
+    runtime: Runtime, uow: UnitOfWork, proposal: Proposal, seen: MarketLook, asked: Limits
+) -> Decision:
+    """Review and store under the account's lock; what another has settled meanwhile stays."""
+    account = halting.in_force(runtime.settings, uow.ledger.lock_account(proposal.account))
+    stored = uow.ledger.decision_of(proposal.id)
+    if stored is not None and _stands(runtime, uow, stored):
+        return stored
+    approval = uow.ledger.approval(stored.id) if stored is not None else None
+    shown = snapshot(
+        runtime,
+        uow,
+        proposal,
+        account.trading_state,
+        seen=seen,
+        asked=asked,
+        agreed_hash=approval.content_hash if approval is not None else None,
     )
+    verdict = _unanswered(approval, shown.now) or kernel.review(proposal, shown, asked, checks=runtime.checks)
+    if approval is None:
+        return uow.ledger.save_decision(proposal, verdict, snapshot=figures(shown), decided_at=shown.now)
+    if isinstance(verdict, NeedsApproval):  # the kernel asks once: this hash was agreed to
+        verdict = Denied(reason=ReasonCode.KERNEL_ERROR, message=f"asked again: {verdict.message}")
+    return uow.ledger.settle_decision(proposal, verdict, snapshot=figures(shown), decided_at=shown.now)
 
 
-def _ask_exchange(runtime: Runtime, symbol: str) -> tuple[Market | None, Ticker | None, Balances | None]:
-    """Market, price and balances; a refusal is an unknown, an unreachable exchange is worth a repeat."""
-    try:
-        return (
-            runtime.exchange.market(symbol),
-            runtime.exchange.ticker(symbol),
-            runtime.exchange.balances(),
+def _unanswered(approval: Approval | None, now: datetime) -> Denied | None:
+    """Why a person's answer, or its absence, denies; None: nobody was asked, or agreed in time."""
+    if approval is None:
+        return None
+    if approval.answer == DENIED:
+        return Denied(reason=ReasonCode.APPROVAL_REFUSED, message=f"refused by {approval.answered_by}")
+    if approval.answer is None or now > approval.expires_at:
+        return Denied(
+            reason=ReasonCode.APPROVAL_EXPIRED,
+            message=f"the answer counted until {approval.expires_at}, it is {now}",
         )
-    except ExchangeRefused as error:
-        log.warning("the exchange refused a question", symbol=symbol, error=str(error))
-        return None, None, None
-
-
-def figures(seen: Snapshot) -> dict[str, str | None]:
-    """What the kernel saw, for the decision's row."""
-    ticker, position = seen.ticker, seen.position
-    return {
-        "now": seen.now.isoformat(),
-        "trading_state": seen.trading_state,
-        "bid": f"{ticker.bid:f}" if ticker else None,
-        "ask": f"{ticker.ask:f}" if ticker else None,
-        "price_as_of": ticker.as_of.isoformat() if ticker else None,
-        "reserved_base": f"{seen.reserved_base:f}",
-        "reserved_quote": f"{seen.reserved_quote:f}",
-        "position": f"{position.quantity:f}" if position else None,
-        "last_entry_at": seen.last_entry_at.isoformat() if seen.last_entry_at else None,
-    }
+    return None

@@ -9,6 +9,7 @@ from alina.config import Settings
 from alina.domain.ports import Clock, Exchange, Memory, Model, Tool
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
+from alina.risk.checks import CHECKS, Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Runtime:
     tools: tuple[Tool, ...]
     #: enqueues a task by name with JSON-ready arguments; call it after commit only
     send: Callable[..., None]
+    #: of the kernel, as `risk.checks` composes them
+    checks: tuple[Check, ...] = CHECKS
 
     @property
     def account(self) -> str:

@@ -1,0 +1,172 @@
+"""What the kernel is shown: its limits from the settings, and everything fresh for one review.
+
+The market is looked at before the account is locked, so that a slow exchange holds nobody up longer than
+it must. Balances are read under the lock: a settlement between the two would give its reservation back
+while the balance still showed what it has spent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import structlog
+
+from alina.config import Settings
+from alina.domain.activity import ActivityQuery
+from alina.domain.decisions import Proposal
+from alina.domain.market import Candle, Market, OrderBook, Ticker
+from alina.domain.portfolio import TradingState
+from alina.errors import ExchangeRefused
+from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.risk.limits import Limits, Snapshot
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+#: levels of a side: more would cost more of the exchange's weight
+_BOOK_DEPTH = 100
+#: candles whose volume is compared with that of the candles before them
+_RECENT, _USUAL = 6, 96
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+#: limits that the settings write as lists
+_SETS = ("allowed_assets", "denied_assets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketLook:
+    """What the exchange says of a symbol. None: it refused to say, or no limit asks for it."""
+
+    market: Market | None
+    ticker: Ticker | None
+    book: OrderBook | None
+    clock_difference: timedelta | None
+
+
+def limits(settings: Settings) -> Limits:
+    """The kernel's limits from the settings."""
+    risk = settings.risk
+    plain = {field.name: getattr(risk, field.name) for field in fields(Limits) if field.name not in _SETS}
+    allowed = None if risk.allowed_assets is None else frozenset(risk.allowed_assets)
+    return Limits(**plain, allowed_assets=allowed, denied_assets=frozenset(risk.denied_assets))
+
+
+def look(runtime: Runtime, symbol: str, asked: Limits) -> MarketLook:
+    """The symbol on the exchange now. Raises ExchangeUnavailable (transient)."""
+    exchange = runtime.exchange
+    needs_book = (asked.price_collar, asked.max_spread, asked.max_slippage, asked.min_depth)
+    return MarketLook(
+        market=_answer(lambda: exchange.market(symbol)),
+        ticker=_answer(lambda: exchange.ticker(symbol)),
+        book=_answer(lambda: exchange.order_book(symbol, depth=_BOOK_DEPTH))
+        if any(limit is not None for limit in (*needs_book, asked.max_imbalance))
+        else None,
+        clock_difference=_answer(lambda: timedelta(milliseconds=exchange.clock_difference_ms()))
+        if asked.max_clock_drift is not None
+        else None,
+    )
+
+
+def _answer(ask: Callable[[], _T]) -> _T | None:
+    """A refusal is an unknown; an unreachable exchange is worth a repeat."""
+    try:
+        return ask()
+    except ExchangeRefused as error:
+        log.warning("the exchange refused a question", error=str(error))
+        return None
+
+
+def snapshot(
+    runtime: Runtime,
+    uow: UnitOfWork,
+    proposal: Proposal,
+    state: TradingState,
+    *,
+    seen: MarketLook,
+    asked: Limits,
+    agreed_hash: str | None = None,
+) -> Snapshot:
+    """Everything for one review, the account being locked. What is not known stays None."""
+    balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
+    activity = uow.ledger.activity(_query(proposal, now, asked, runtime.settings.risk.lookback))
+    if balances is not None and not activity.has_balances:
+        uow.ledger.record_balances(proposal.account, balances, at=now)  # the opening ones
+    candles = _candles(runtime, uow, proposal.symbol, now) if asked.min_volume_ratio is not None else []
+    return Snapshot(
+        now=now,
+        trading_state=state,
+        market=seen.market,
+        ticker=seen.ticker,
+        book=seen.book,
+        clock_difference=seen.clock_difference,
+        balances=balances,
+        reserved_base=activity.reserved_base,
+        reserved_quote=activity.reserved_quote,
+        position=uow.ledger.open_position(proposal.account, proposal.symbol),
+        last_entry_at=activity.last_entry_at,
+        activity=activity,
+        first_candle_at=_first_candle_at(runtime, uow, proposal.symbol, now)
+        if asked.min_market_age is not None
+        else None,
+        recent_volume=_mean_volume(candles[-_RECENT:]),
+        usual_volume=_mean_volume(candles[:-_RECENT]),
+        agreed_hash=agreed_hash,
+    )
+
+
+def _query(proposal: Proposal, now: datetime, asked: Limits, lookback: timedelta) -> ActivityQuery:
+    return ActivityQuery(
+        account=proposal.account,
+        agent=proposal.agent,
+        symbol=proposal.symbol,
+        side=proposal.side.value,
+        now=now,
+        lookback=lookback,
+        recent=max(asked.cooldown, asked.duplicate_window or timedelta(0)),
+    )
+
+
+def _candles(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> list[Candle]:
+    timeframe = runtime.settings.market.timeframe
+    return uow.candles.history(symbol, timeframe, until=now, limit=_RECENT + _USUAL)
+
+
+def _first_candle_at(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> datetime | None:
+    timeframe = runtime.settings.market.timeframe
+    first = uow.candles.after(symbol, timeframe, since=_EVER, until=now, limit=1)
+    return first[0].open_time if first else None
+
+
+def _mean_volume(candles: list[Candle]) -> Decimal | None:
+    """None for fewer candles than say anything."""
+    if len(candles) < _RECENT:
+        return None
+    return sum((candle.volume for candle in candles), Decimal(0)) / len(candles)
+
+
+def figures(seen: Snapshot) -> dict[str, Any]:
+    """What the kernel saw, for the decision's row: JSON-ready, decimals with every digit."""
+    ticker, position, book = seen.ticker, seen.position, seen.book
+    shown: dict[str, object] = {
+        "now": seen.now,
+        "trading_state": seen.trading_state,
+        "bid": ticker.bid if ticker else None,
+        "ask": ticker.ask if ticker else None,
+        "price_as_of": ticker.as_of if ticker else None,
+        "book_levels": [len(book.bids), len(book.asks)] if book else None,
+        "clock_difference": seen.clock_difference,
+        "position": position.quantity if position else None,
+        "agreed_hash": seen.agreed_hash,
+    }
+    if seen.activity is not None:
+        shown |= {field.name: getattr(seen.activity, field.name) for field in fields(seen.activity)}
+    return {name: _plain(value) for name, value in shown.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, timedelta) else value
