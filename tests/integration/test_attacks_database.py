@@ -1,0 +1,368 @@
+"""Attacks with nothing but SQL: as an agent, as the executor, as somebody who guesses passwords."""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from attack_cases import login
+from kombu.exceptions import DecodeError
+from ledger_cases import approve, claim, empty, migrated_database, placed, proposal, with_agent
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from alina.config import Settings
+from alina.db import roles
+from alina.db.roles import AGENT, EXECUTOR
+from alina.domain.decisions import Denied, ReasonCode
+from alina.domain.orders import OrderState
+from alina.errors import ConfigError
+from alina.ledger import Ledger
+from alina.queues import PendingRun, make_celery
+
+INSUFFICIENT_PRIVILEGE = "42501"
+ALL = ("*",)
+#: what each role may write: verb -> table -> columns. Whatever is not here must be refused.
+MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    AGENT: {
+        "INSERT": dict.fromkeys(
+            (
+                "candles",
+                "celery_taskmeta",
+                "evaluations",
+                "experiment_cases",
+                "experiments",
+                "facts",
+                "model_calls",
+                "prompt_revisions",
+                "prompts",
+                "proposals",
+                "runs",
+            ),
+            ALL,
+        ),
+        "UPDATE": {
+            "candles": ("open", "high", "low", "close", "volume"),
+            "celery_taskmeta": ALL,
+            "experiment_cases": ("challenger_score",),
+            "experiments": ALL,
+            "facts": ("invalid_at", "expired_at"),
+            "prompts": ("active_revision_id",),
+            "runs": ("state", "summary", "prompt_revision_id", "context", "fact_ids", "finished_at"),
+        },
+        "DELETE": dict.fromkeys(("celery_taskmeta", "celery_tasksetmeta", "facts"), ALL),
+    },
+    EXECUTOR: {
+        "INSERT": dict.fromkeys(
+            (
+                "approvals",
+                "balances",
+                "celery_taskmeta",
+                "decisions",
+                "equity",
+                "fills",
+                "orders",
+                "positions",
+                "proposals",
+                "reservations",
+            ),
+            ALL,
+        ),
+        "UPDATE": dict.fromkeys(
+            (
+                "accounts",
+                "balances",
+                "celery_taskmeta",
+                "decisions",
+                "equity",
+                "orders",
+                "positions",
+                "reservations",
+                "system_state",
+            ),
+            ALL,
+        ),
+        "DELETE": {},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def owner(postgres_server: str) -> Iterator[Engine]:
+    with migrated_database(postgres_server) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def engines(owner: Engine) -> Iterator[dict[str, Engine]]:
+    url = owner.url.render_as_string(hide_password=False)
+    engines = {role: create_engine(login(url, role)) for role in (AGENT, EXECUTOR)}
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
+
+
+@pytest.fixture
+def books(owner: Engine) -> Iterator[Ledger]:
+    """The owner's ledger, every call committed, emptied afterwards."""
+    with Session(owner.execution_options(isolation_level="AUTOCOMMIT")) as session:
+        ledger = Ledger(session)
+        with_agent(ledger)
+        yield ledger
+    empty(owner)
+
+
+def attempt(connection: Connection, statement: str, **values: Any) -> str | None:
+    """The SQLSTATE of the refusal; None: it was done. Nothing lasts."""
+    with connection.begin() as transaction:
+        try:
+            connection.execute(text(statement), values)
+        except DBAPIError as error:
+            return str(getattr(error.orig, "pgcode", None))
+        finally:
+            transaction.rollback()
+    return None
+
+
+def writes(tables: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Every verb on every table, and for UPDATE on every column, as a statement that touches no row."""
+    for table, columns in tables.items():
+        yield "INSERT", table, "*", f"INSERT INTO {table} SELECT * FROM {table} WHERE false"  # noqa: S608
+        for column in columns:
+            yield "UPDATE", table, column, f"UPDATE {table} SET {column} = DEFAULT WHERE false"  # noqa: S608
+        yield "DELETE", table, "*", f"DELETE FROM {table} WHERE false"  # noqa: S608
+        yield "TRUNCATE", table, "*", f"TRUNCATE {table} CASCADE"
+
+
+@pytest.mark.parametrize("role", [AGENT, EXECUTOR])
+def test_a_role_may_write_exactly_what_it_needs(owner: Engine, engines: dict[str, Engine], role: str) -> None:
+    look = inspect(owner)
+    tables = {name: [str(c["name"]) for c in look.get_columns(name)] for name in look.get_table_names()}
+    allowed = MAY[role]
+    known = set().union(*(set(verbs) for rights in MAY.values() for verbs in rights.values()))
+    assert known <= set(tables)
+    wrong = []
+    with engines[role].connect() as connection:
+        for verb, table, column, statement in writes(tables):
+            columns = allowed.get(verb, {}).get(table, ())
+            expected = None if columns == ALL or column in columns else INSUFFICIENT_PRIVILEGE
+            if attempt(connection, statement) != expected:
+                wrong.append((verb, table, column, "refused" if expected is None else "done"))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", [AGENT, EXECUTOR])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id integer)",
+        "ALTER TABLE orders DISABLE TRIGGER USER",
+        "ALTER TABLE orders DROP CONSTRAINT ck_orders_verdict",
+        "DROP TRIGGER orders_are_as_approved ON orders",
+        "SET session_replication_role = replica",
+        "SET ROLE alina",
+        "ALTER ROLE alina_agent SUPERUSER",
+        "CREATE ROLE another LOGIN",
+        "CREATE OR REPLACE FUNCTION check_order_is_as_approved() RETURNS trigger LANGUAGE sql RETURN null",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT pg_read_file('/etc/hostname')",
+        "SELECT rolpassword FROM pg_authid",
+        "SELECT setval('task_id_sequence', 1)",
+    ],
+)
+def test_no_role_gives_itself_more(engines: dict[str, Engine], role: str, statement: str) -> None:
+    with engines[role].connect() as connection:
+        assert attempt(connection, statement) in {INSUFFICIENT_PRIVILEGE, "42P13"}
+
+
+def test_neither_role_may_become_the_other(engines: dict[str, Engine]) -> None:
+    for role, other in ((AGENT, EXECUTOR), (EXECUTOR, AGENT)):
+        with engines[role].connect() as connection:
+            assert attempt(connection, f"SET ROLE {other}") == INSUFFICIENT_PRIVILEGE
+
+
+def test_one_roles_password_does_not_open_the_other(engines: dict[str, Engine]) -> None:
+    url = engines[AGENT].url
+    for username, password in ((EXECUTOR, url.password), ("alina", url.password), (AGENT, ""), (AGENT, "x")):
+        stranger = create_engine(url.set(username=username, password=password), poolclass=NullPool)
+        with pytest.raises(OperationalError, match=r"authentication failed|no password supplied"):
+            stranger.connect()
+
+
+_FORGED_DECISION = """
+    INSERT INTO decisions (id, proposal_id, verdict, message, content_hash, snapshot, decided_at)
+    VALUES (:id, :proposal_id, 'approved', '', :content_hash, '{}', now())
+"""
+_ORDER = """
+    INSERT INTO orders (client_order_id, account, decision_id, content_hash, symbol, side, order_type,
+                        quantity, limit_price, state)
+    SELECT 'forged', account, :decision, content_hash, {symbol}, {side}, {order_type}, {quantity},
+           {limit_price}, 'submitting'
+    FROM public.proposals WHERE id = :proposal
+"""
+_AS_PROPOSED = {name: name for name in ("symbol", "side", "order_type", "quantity", "limit_price")}
+
+
+def order_statement(**changes: str) -> str:
+    """An order of a proposal, with some columns of its own."""
+    return _ORDER.format(**_AS_PROPOSED | changes)
+
+
+def test_an_agent_cannot_forge_an_approval(books: Ledger, engines: dict[str, Engine]) -> None:
+    wish = proposal()
+    books.save_proposal(wish)
+    forged = {"id": uuid4(), "proposal_id": wish.id, "content_hash": "0" * 64}
+    with engines[AGENT].connect() as connection:
+        assert attempt(connection, _FORGED_DECISION, **forged) == INSUFFICIENT_PRIVILEGE
+
+
+def test_not_even_the_executor_can_approve_other_content(books: Ledger, engines: dict[str, Engine]) -> None:
+    wish = proposal()
+    books.save_proposal(wish)
+    forged = {"id": uuid4(), "proposal_id": wish.id, "content_hash": "0" * 64}
+    with engines[EXECUTOR].connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(text(_FORGED_DECISION), forged)
+
+
+def test_the_executor_cannot_store_an_order_of_a_denied_proposal(
+    books: Ledger, engines: dict[str, Engine]
+) -> None:
+    wish = proposal()
+    books.save_proposal(wish)
+    denial = Denied(reason=ReasonCode.TRADING_HALTED, message="halted")
+    decision = books.save_decision(wish, denial, snapshot={}, decided_at=wish.as_of)
+    with engines[EXECUTOR].connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(text(order_statement()), {"decision": decision.id, "proposal": wish.id})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"quantity": "quantity * 2"},
+        {"symbol": "'ETH/USDT'"},
+        {"side": "'sell'"},
+        {"order_type": "'limit'", "limit_price": "5"},
+    ],
+    ids=str,
+)
+def test_the_executor_cannot_store_an_order_that_differs_from_what_was_approved(
+    books: Ledger, engines: dict[str, Engine], changes: dict[str, str]
+) -> None:
+    wish = proposal()
+    ids = {"decision": approve(books, wish).id, "proposal": wish.id}
+    with engines[EXECUTOR].connect() as connection, pytest.raises(IntegrityError, match="is not what"):
+        connection.execute(text(order_statement(**changes)), ids)
+
+
+CHANGES = (
+    "quantity = quantity * 2",
+    "symbol = 'ETH/USDT'",
+    "side = 'sell'",
+    "order_type = 'limit', limit_price = 5",
+    "account = 'other'",
+    "content_hash = repeat('0', 64)",
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        *(("proposals", change) for change in (*CHANGES, "stop_price = 1", "expires_at = 'infinity'")),
+        *(("orders", change) for change in (*CHANGES, "client_order_id = 'another'")),
+        ("orders", "decision_id = gen_random_uuid()"),
+    ],
+)
+def test_what_was_approved_is_not_edited_on_its_way_to_the_exchange(
+    books: Ledger, owner: Engine, engines: dict[str, Engine], table: str, change: str
+) -> None:
+    books.ensure_account("other")
+    claim(books, proposal())
+    statement = f"UPDATE {table} SET {change}"  # noqa: S608
+    with engines[AGENT].connect() as connection:
+        assert attempt(connection, statement) == INSUFFICIENT_PRIVILEGE
+    with engines[EXECUTOR].connect() as connection:
+        assert attempt(connection, statement) == ("23000" if table == "orders" else INSUFFICIENT_PRIVILEGE)
+    with owner.connect() as connection:
+        assert attempt(connection, statement) == "23000"
+
+
+def test_an_order_only_moves_forward(books: Ledger, engines: dict[str, Engine]) -> None:
+    order = claim(books, proposal())
+    books.record_placed(placed(order, OrderState.PARTIALLY_FILLED, "0.5"))
+    back = ("state = 'submitting'", "state = 'open'", "filled_quantity = 0.4")
+    with engines[EXECUTOR].connect() as connection:
+        for change in back:
+            assert attempt(connection, f"UPDATE orders SET {change}") == "23000", change  # noqa: S608
+        assert attempt(connection, "UPDATE orders SET state = 'canceled'") is None
+
+
+def test_a_decision_is_not_taken_back(books: Ledger, engines: dict[str, Engine]) -> None:
+    approve(books, proposal())
+    change = "verdict = 'denied', reason = 101, content_hash = NULL"
+    with engines[EXECUTOR].connect() as connection:
+        assert attempt(connection, f"UPDATE decisions SET {change}") == "23000"  # noqa: S608
+
+
+def test_a_table_of_the_executors_own_does_not_fool_the_check_of_orders(
+    books: Ledger, engines: dict[str, Engine]
+) -> None:
+    wish = proposal()
+    decision = approve(books, wish)
+    with engines[EXECUTOR].connect() as connection:
+        connection.execute(text("CREATE TEMP TABLE decisions AS SELECT * FROM public.decisions"))
+        connection.execute(text("CREATE TEMP TABLE proposals AS SELECT * FROM public.proposals"))
+        connection.execute(text("UPDATE pg_temp.proposals SET quantity = quantity * 2"))
+        forged, ids = order_statement(quantity="quantity * 2"), {"decision": decision.id, "proposal": wish.id}
+        with pytest.raises(IntegrityError, match="is not what"):
+            connection.execute(text(forged), ids)
+
+
+def test_a_forged_result_runs_no_code_where_it_is_read(
+    owner: Engine, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    proof = tmp_path / "proof"
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (proof,)
+
+    task_id = str(uuid4())
+    with engines[AGENT].begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO celery_taskmeta (id, task_id, status, result) "
+                "VALUES (1, :id, 'SUCCESS', :result)"
+            ),
+            {"id": task_id, "result": pickle.dumps(Payload())},
+        )
+    url = owner.url.render_as_string(hide_password=False)
+    app = make_celery(Settings(), database_url=url, redis_url="redis://127.0.0.1:1/0")
+    with pytest.raises(DecodeError):
+        PendingRun(app.AsyncResult(task_id)).get(timeout=5)
+    assert not proof.exists()
+
+
+def test_a_login_of_an_administrators_making_is_only_tried(owner: Engine) -> None:
+    login_name = f"somebody_{uuid4().hex[:8]}"
+    url = owner.url.render_as_string(hide_password=False)
+    theirs = make_url(url).set(username=login_name, password="secret").render_as_string(hide_password=False)
+    with pytest.raises(ConfigError, match=login_name):
+        roles.let_log_in(url, theirs)
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {login_name} LOGIN PASSWORD 'secret' IN ROLE {AGENT}"))
+    roles.let_log_in(url, theirs)
+    engine = create_engine(theirs, poolclass=NullPool)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM orders")) == 0
+    with owner.begin() as connection:
+        connection.execute(text(f"DROP ROLE {login_name}"))
+
+
+def test_the_server_never_sees_a_password_in_the_clear(owner: Engine, engines: dict[str, Engine]) -> None:
+    with owner.connect() as connection:
+        stored = connection.scalar(text("SELECT rolpassword FROM pg_authid WHERE rolname = :r"), {"r": AGENT})
+    assert str(stored).startswith("SCRAM-SHA-256$")
+    assert str(engines[AGENT].url.password) not in str(stored)
