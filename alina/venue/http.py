@@ -18,13 +18,12 @@ from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_routes import Answer
 from alina.venue.market_time import wall_ms
 from alina.venue.params import Params
+from alina.venue.rate_limits import weight_of
 from alina.venue.refusal import Refusal
 from alina.venue.signing import Signing
 from alina.venue.spec import VenueSpec
 
-_MINUTE_MS = 60_000
-
-#: method, path, what answers, request weight as Binance counts it
+#: method, path, what answers, request weight as Binance counts it (of one symbol)
 _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/ping", market_routes.ping, 1),
     ("GET", "/api/v3/time", market_routes.server_time, 1),
@@ -50,22 +49,6 @@ _SIGNED: tuple[tuple[str, str, Answer, int], ...] = (
 )
 
 
-class Weight:
-    """The request weight used in the current wall minute."""
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._used = 0
-
-    def use(self, weight: int, wall: int) -> int:
-        """Count it and return the minute's sum. `wall`: ms since the epoch."""
-        minute = wall // _MINUTE_MS
-        if minute != self._minute:
-            self._minute, self._used = minute, 0
-        self._used += weight
-        return self._used
-
-
 class VenueDoor:
     """Turns requests into calls of one LocalExchange."""
 
@@ -73,7 +56,6 @@ class VenueDoor:
         self._exchange = exchange
         self._signing = Signing(spec.api_key, spec.secret)
         self._faults = FaultScript()
-        self._weight = Weight()
         self._may_fail = spec.faults
 
     def app(self) -> web.Application:
@@ -94,13 +76,20 @@ class VenueDoor:
         async def door(request: web.Request) -> web.StreamResponse:
             query, body = request.raw_path.partition("?")[2], (await request.read()).decode(errors="replace")
             params, wall = Params(dict(parse_qsl(query) + parse_qsl(body))), wall_ms()
-            used = self._weight.use(weight, wall)
+            limits, address = self._exchange.rate_limits, request.remote or ""
+            used = limits.use(address, weight_of(request.path, params, weight), wall)
+            is_order = answer is account_routes.place_order
             try:
+                limits.check(address, wall)
                 if signed:
                     self._signing.check(request.headers, query, body, params, wall)
+                if is_order:
+                    limits.check_order(wall)
                 response = web.json_response(answer(self._exchange, params, self._exchange.advance()))
             except Refusal as refusal:
                 response = refused(refusal)
+            else:
+                response.headers.update(limits.count_order(wall) if is_order else {})
             response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
             return response
 

@@ -23,6 +23,7 @@ from alina.venue.engine import Engine, Fees
 from alina.venue.filters import Rules, default_min_notional, default_tick_size
 from alina.venue.market_time import MarketTime
 from alina.venue.orders import OrderRequest, Side, VenueFill, VenueOrder
+from alina.venue.rate_limits import RateLimits
 from alina.venue.refusal import Refusal, order_refused
 from alina.venue.replay import Replay
 from alina.venue.spec import Listing, VenueSpec
@@ -78,6 +79,7 @@ class LocalExchange:
         #: another one after every start
         self.instance = uuid.uuid4().hex
         self.fees = Fees(maker=spec.maker_fee, taker=spec.taker_fee)
+        self.rate_limits = RateLimits(weight_a_minute=spec.weight_limit, orders_in_10s=spec.order_limit_10s)
         self.store = Store(spec.folder / "venue.sqlite")
         clock = self.store.clock()
         if clock is None:

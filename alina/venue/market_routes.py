@@ -31,7 +31,7 @@ def exchange_info(exchange: LocalExchange, _params: Params, now: int) -> Any:
     return {
         "timezone": "UTC",
         "serverTime": wall_ms(),
-        "rateLimits": [],
+        "rateLimits": exchange.rate_limits.told(),
         "exchangeFilters": [],
         "symbols": [wire.exchange_symbol(one.rules, trading=trading) for one in exchange.markets.values()],
     }

@@ -62,6 +62,10 @@ class VenueSpec:
     spread: Decimal = Decimal("0.0002")
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
+    #: request weight a minute and address, as Binance enforces 6000; None: counted, never enforced
+    weight_limit: int | None = None
+    #: orders in ten seconds, as Binance enforces 100; None: likewise
+    order_limit_10s: int | None = None
     #: let POST /venue/v1/faults script failures
     faults: bool = False
 
@@ -75,6 +79,8 @@ class VenueSpec:
         for name in ("maker_fee", "taker_fee", "spread"):
             if not 0 <= getattr(self, name) < Decimal("0.5"):
                 raise ConfigError(f"venue {name} {getattr(self, name)} is no fraction: write 0.001 for 0.1 %")
+        if any(limit is not None and limit < 1 for limit in (self.weight_limit, self.order_limit_10s)):
+            raise ConfigError("venue weight_limit and order_limit_10s: leave them out, or allow at least 1")
         if any(amount < 0 for amount in self.balances.values()):
             raise ConfigError("venue balances: no asset may begin below zero")
         if not self.api_key or not self.secret:

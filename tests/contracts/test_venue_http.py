@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ HOUR = 3_600_000
 class Venue:
     """A venue process and the way to it."""
 
-    def __init__(self, folder: Path, speed: Decimal) -> None:
+    def __init__(self, folder: Path, speed: Decimal, **limits: int) -> None:
         spec = VenueSpec(
             folder=folder,
             listings=(Listing(SYMBOL), Listing("ETH/BTC", lot_size=Decimal("0.001"))),
@@ -37,6 +37,7 @@ class Venue:
             api_key=KEYS["apiKey"],
             secret=KEYS["secret"],
             faults=True,
+            **limits,
         )
         spec.write(folder / "spec.json")
         self.process = subprocess.Popen(
@@ -247,6 +248,47 @@ def test_the_used_weight_is_told(client: Any) -> None:
     used = int(client.last_response_headers["X-MBX-USED-WEIGHT-1M"])
     client.fetch_order_book(SYMBOL)
     assert int(client.last_response_headers["X-MBX-USED-WEIGHT-1M"]) in (used + 5, 5)
+
+
+def test_placed_orders_are_counted(client: Any) -> None:
+    client.private_post_order(order())
+    day = int(client.last_response_headers["X-MBX-ORDER-COUNT-1D"])
+    assert int(client.last_response_headers["X-MBX-ORDER-COUNT-10S"]) <= day
+    client.private_post_order(order())
+    assert int(client.last_response_headers["X-MBX-ORDER-COUNT-1D"]) == day + 1
+    with pytest.raises(ccxt.BadRequest):
+        client.private_post_order(order(quantity="0.0001"))
+    assert "X-MBX-ORDER-COUNT-1D" not in client.last_response_headers
+
+
+def test_limits_that_the_venue_is_told_to_enforce_are_told_and_enforced(tmp_path: Path) -> None:
+    venue = Venue(tmp_path, Decimal(0), weight_limit=100, order_limit_10s=1)
+    client = venue.client()
+    client.load_markets()
+    limits = client.public_get_exchangeinfo()["rateLimits"]
+    assert [(one["rateLimitType"], one["limit"]) for one in limits] == [
+        ("REQUEST_WEIGHT", 100),
+        ("ORDERS", 1),
+    ]
+    ask_until("-1015", lambda: client.private_post_order(order()))
+    assert "Retry-After" not in client.last_response_headers
+    ask_until(" 429 ", client.fetch_balance)
+    assert 0 < int(client.last_response_headers["Retry-After"]) <= 60
+    ask_until(" 418 ", client.fetch_balance)
+    assert int(client.last_response_headers["Retry-After"]) > 60
+    client.session.close()
+    venue.stop()
+
+
+def ask_until(words: str, ask: Callable[[], Any]) -> None:
+    """Ask again and again, until a refusal has these words."""
+    for _ in range(500):
+        try:
+            ask()
+        except ccxt.DDoSProtection as error:
+            if words in str(error):
+                return
+    raise AssertionError(f"nothing was refused with {words}")
 
 
 def order(**changes: Any) -> dict[str, Any]:
