@@ -31,6 +31,7 @@ from alina.memory.store import PostgresMemory
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.orchestrator.snapshot import limits
 from alina.orchestrator.stack import VENUE
+from alina.risk.checks import Check
 from alina.risk.registry import build as build_checks
 from alina.tools.registry import load_tools
 from alina.venue.ccxt_options import venue_options
@@ -217,8 +218,13 @@ def make_runtime(
         agents=make_agents(settings),
         tools=load_tools(settings.tools),
         send=send,
-        checks=build_checks(settings.risk.checks, limits(settings)),
+        checks=make_checks(settings),
     )
+
+
+def make_checks(settings: Settings) -> tuple[Check, ...]:
+    """The kernel's checks of `risk.checks`. Raises ConfigError for one that cannot be built."""
+    return build_checks(settings.risk.checks, limits(settings))
 
 
 def make_agents(settings: Settings) -> dict[str, Agent]:

@@ -100,7 +100,15 @@ def _overrides(data: Sequence[str], model: str | None) -> dict[str, Any]:
             "proposal_ttl": 3 * candle,
             "trade_fraction_max": "0.25",
         },
-        "risk": {"max_trade_amount": "1200", "max_price_age": candle, "cooldown": 3 * candle},
+        "risk": {
+            "max_trade_amount": "1200",
+            "max_price_age": candle,
+            "cooldown": 3 * candle,
+            "max_daily_volume": "100000",
+            "max_stop_losses": None,  # with stops this near they are no sign of a fault
+            "max_symbol_stop_losses": None,
+            "max_losses_in_a_row": None,
+        },
         # one thread: a second one gains little here, and loses much when the core is shared
         "models": {"threads": 1} | ({"default": _absolute(model)} if model else {}),
         "monitoring": {

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from alina.cli import doing, prompts, reading, running, setup, stopping, venue
+from alina.cli import approvals, doing, prompts, reading, running, setup, stopping, venue
 from alina.cli.options import Options
 from alina.errors import AlinaError
 
@@ -42,6 +42,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(approvals.app, name="approvals")
 
 
 def _version(asked: bool) -> None:

@@ -17,6 +17,8 @@ def sweep(runtime: Runtime) -> int:
         proposals = {
             *uow.ledger.undecided_proposals(older_than=stuck_after),
             *uow.ledger.approved_without_order(older_than=stuck_after),
+            # answered or not: only the executor knows by the market's time whether one is too late
+            *(approval.proposal_id for approval in uow.ledger.open_approvals()),
         }
         trades = uow.ledger.unevaluated_trades()
         wind_down = uow.ledger.account(runtime.account).wind_down is not WindDown.NONE

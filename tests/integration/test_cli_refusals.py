@@ -147,3 +147,12 @@ def test_a_venue_for_a_file_that_is_not_there_is_refused(folder: Path, command: 
     said = command("venue", "--data", "BTC/USDT=no.csv", "--folder", "venue")
     assert_refused(said, "no.csv is not there")
     assert not (folder / "venue").exists()
+
+
+def test_an_unknown_check_of_the_kernel_is_found_before_anything_starts(
+    folder: Path, command: InProcess
+) -> None:
+    with (folder / "config.yaml").open("a") as config:
+        config.write("risk: {checks: [built_in, {any: [astrology]}]}\n")
+    assert_refused(command("up"), "risk.checks: 'astrology' is no known check", "max_exposure")
+    assert not (folder / ".alina").exists()

@@ -1,0 +1,191 @@
+"""A large entry waits for a person, and is reviewed again before any order."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cli_command import InProcess
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import IntegrityError
+from system import (
+    NOW,
+    RunningVenue,
+    System,
+    empty,
+    migrated,
+    proposal,
+    running_venue,
+    settings_for,
+    system,
+)
+
+from alina.domain.decisions import ReasonCode, content_hash
+from alina.domain.orders import OrderSide
+from alina.domain.portfolio import TradingState
+from alina.errors import LedgerError
+from alina.orchestrator import sweeping
+
+MINUTE = timedelta(minutes=1)
+TINY = {"approval_above": "0.01"}
+LARGE = {"approval_above": "150", "approval_ttl": "10m"}
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
+    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
+        yield venue
+
+
+@pytest.fixture(scope="module")
+def ledger_url(postgres_server: str) -> Iterator[str]:
+    with migrated(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def one(venue: RunningVenue, ledger_url: str) -> System:
+    empty(ledger_url)
+    return system(venue, ledger_url, risk=LARGE)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now: datetime) -> None:
+        self.time = now
+
+    def now(self) -> datetime:
+        return self.time
+
+
+def answer(one: System, decision_id: UUID, word: str = "approved", by: str = "dana") -> None:
+    with one.work() as uow:
+        uow.ledger.answer_approval(decision_id, word, by=by)
+
+
+def test_an_entry_above_the_threshold_waits_and_is_ordered_only_once_somebody_agreed(one: System) -> None:
+    wish = proposal(one, quantity="2")
+    asked = one.execute(wish.id)
+    assert (asked.verdict, asked.content_hash) == ("needs_approval", None)
+    assert one.execute(wish.id) == asked
+    with one.work() as uow:
+        (waiting,) = uow.ledger.open_approvals()
+        assert uow.ledger.reserved(one.runtime.account, "USDT") == 0
+    assert waiting.content_hash == content_hash(wish)
+    assert waiting.expires_at == NOW + 10 * MINUTE
+    assert one.on_venue() == 0
+
+    answer(one, asked.id)
+    agreed = one.execute(wish.id)
+    assert (agreed.id, agreed.verdict) == (asked.id, "approved")
+    assert agreed.content_hash == content_hash(wish)
+    assert one.execute(wish.id) == agreed
+    assert one.on_venue() == 1
+    with one.work() as uow:
+        assert uow.ledger.open_approvals() == []
+
+
+def test_small_entries_and_every_exit_pass_without_anybody(one: System) -> None:
+    assert one.execute(proposal(one, quantity="1").id).verdict == "approved"
+    cautious = settings_for(one.runtime.settings.data_folder, one.symbol, one.runtime.account, risk=TINY)
+    one = one.with_parts(settings=cautious)
+    assert one.execute(proposal(one, OrderSide.SELL, quantity="0.9").id).verdict == "approved"
+
+
+def test_a_refusal_is_final(one: System) -> None:
+    asked = one.execute(proposal(one, quantity="2").id)
+    answer(one, asked.id, "denied")
+    decision = one.execute(asked.proposal_id)
+    assert (decision.verdict, decision.reason) == ("denied", ReasonCode.APPROVAL_REFUSED)
+    assert "dana" in decision.message
+    with pytest.raises(LedgerError, match="final"):
+        answer(one, asked.id, "approved")
+    assert one.on_venue() == 0
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_answer_that_comes_too_late_or_never_is_a_denial(one: System, answered: bool) -> None:
+    clock = Clock(NOW)
+    one = one.with_parts(clock=clock)
+    asked = one.execute(proposal(one, quantity="2").id)
+    if answered:
+        answer(one, asked.id)
+    clock.time = NOW + 10 * MINUTE + timedelta(microseconds=1)
+    decision = one.execute(asked.proposal_id)
+    assert (decision.verdict, decision.reason) == ("denied", ReasonCode.APPROVAL_EXPIRED)
+    assert one.on_venue() == 0
+
+
+def test_what_was_agreed_to_meets_every_check_again(one: System) -> None:
+    asked = one.execute(proposal(one, quantity="2").id)
+    answer(one, asked.id)
+    with one.work() as uow:
+        uow.ledger.set_trading_state(one.runtime.account, TradingState.REDUCING, reason="a drill", at=NOW)
+    decision = one.execute(asked.proposal_id)
+    assert (decision.verdict, decision.reason) == ("denied", ReasonCode.TRADING_REDUCING)
+    assert one.on_venue() == 0
+
+
+def test_the_sweeper_finds_what_was_answered_while_the_broker_was_away(one: System) -> None:
+    asked = one.execute(proposal(one, quantity="2").id)
+    answer(one, asked.id)
+    sweeping.sweep(one.runtime)
+    assert ("trading.execute_proposal", str(asked.proposal_id)) in one.sent
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE decisions SET verdict = 'approved', content_hash = '{hash}' WHERE id = '{id}'",
+        "UPDATE approvals SET content_hash = repeat('0', 64)",
+        "UPDATE approvals SET expires_at = 'infinity'",
+        "UPDATE approvals SET answer = 'approved'",
+    ],
+)
+def test_sql_alone_cannot_agree(one: System, ledger_url: str, statement: str) -> None:
+    wish = proposal(one, quantity="2")
+    asked = one.execute(wish.id)
+    with (
+        create_engine(ledger_url, poolclass=NullPool).connect() as connection,
+        pytest.raises(IntegrityError),
+    ):
+        connection.execute(text(statement.format(hash=content_hash(wish), id=asked.id)))
+
+
+def test_an_answer_never_changes(one: System, ledger_url: str) -> None:
+    asked = one.execute(proposal(one, quantity="2").id)
+    answer(one, asked.id, "denied")
+    with (
+        create_engine(ledger_url, poolclass=NullPool).connect() as connection,
+        pytest.raises(IntegrityError, match="answered once"),
+    ):
+        connection.execute(text("UPDATE approvals SET answer = 'approved'"))
+
+
+def test_a_person_lists_and_answers_by_the_command(
+    one: System,
+    ledger_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.yaml").write_text(json.dumps({"system": {"account": one.runtime.account}}))
+    servers = {"ALINA_DATABASE_URL": ledger_url, "ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
+    command = partial(InProcess(tmp_path, monkeypatch, capsys), env=servers)
+    asked = one.execute(proposal(one, quantity="2").id)
+    short = str(asked.id)[:8]
+    assert short in command("approvals").out
+    (listed,) = command("approvals", "list", "--json").json
+    assert listed["proposal"]["symbol"] == one.symbol
+
+    said = command("approvals", "approve", short, "--by", "dana", "--json")
+    assert (said.json["approval"]["answer"], said.json["approval"]["answered_by"]) == ("approved", "dana")
+    assert said.json["sent"] is False  # no broker: the sweeper will
+    assert one.execute(asked.proposal_id).verdict == "approved"
+    again = command("approvals", "deny", short)
+    assert again.code == 2
+    assert "`alina approvals` shows" in again.err
