@@ -16,6 +16,7 @@ NO_DATABASE = {"ALINA_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/no
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / ".alina/data").mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("system: {account: main}\n")
     return tmp_path
 
 
