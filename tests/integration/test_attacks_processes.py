@@ -1,0 +1,78 @@
+"""Who may have the exchange's keys: the worker of the execution queue alone. Others refuse to start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+KEYS = {"ALINA_EXCHANGE_API_KEY": "key-of-a-test", "ALINA_EXCHANGE_SECRET": "secret-of-a-test"}
+SERVERS = {
+    "ALINA_DATABASE_URL": "postgresql://alina@127.0.0.1:1/alina",
+    "ALINA_REDIS_URL": "redis://127.0.0.1:1/0",
+}
+CELERY = ("celery", "--app", "workers.app")
+FORGED = """
+from uuid import uuid4
+from workers.trading import execute_proposal, reconcile
+try:
+    execute_proposal(str(uuid4()))
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"system": {"data_folder": str(tmp_path / "data")}}))
+    return path
+
+
+def python(config: Path, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    """A process of ours with nothing but these variables."""
+    environment = {"PATH": os.environ["PATH"], "ALINA_CONFIG": str(config), **SERVERS, **env}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*CELERY, "worker", "-Q", "inference"),
+        (*CELERY, "worker", "--queues=execution,default"),
+        (*CELERY, "worker"),
+        (*CELERY, "beat"),
+        ("alina.api.metrics", "0"),
+    ],
+    ids=" ".join,
+)
+def test_a_process_that_must_not_have_the_keys_refuses_to_start_with_them(
+    config: Path, command: tuple[str, ...]
+) -> None:
+    done = python(config, "-m", *command, **KEYS)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET must be in the environment of the exec" in said
+    assert not any(key in said for key in KEYS.values())
+
+
+def test_one_key_is_one_too_many(config: Path) -> None:
+    done = python(config, "-m", *CELERY, "beat", ALINA_EXCHANGE_SECRET=KEYS["ALINA_EXCHANGE_SECRET"])
+    assert done.returncode != 0
+    assert "ALINA_EXCHANGE_SECRET must be" in done.stdout + done.stderr
+
+
+def test_a_task_of_the_executor_does_nothing_in_another_process_and_reads_no_key_file(config: Path) -> None:
+    exchange = {"mode": "live", "api_key_file": "unreadable", "secret_file": "unreadable"}
+    config.write_text(yaml.safe_dump({"market": {"exchange": exchange}}))
+    done = python(config, "-c", FORGED)
+    assert done.stdout.startswith("ConfigError: only the worker of the queue `execution`")
+
+
+def test_a_health_check_may_ask_from_within_the_executors_container(config: Path) -> None:
+    done = python(config, "-m", *CELERY, "inspect", "ping", "--timeout=1", **KEYS)
+    assert "must be in the environment" not in done.stdout + done.stderr
