@@ -37,6 +37,9 @@ class Accounts:
     def receive(self, asset: str, amount: Decimal) -> None:
         self._move(asset, free=amount)
 
+    def pay(self, asset: str, amount: Decimal) -> None:
+        self._move(asset, free=-amount)
+
     def take_changed(self) -> tuple[Balance, ...]:
         """The balances that moved since the last call."""
         changed = tuple(self[asset] for asset in sorted(self._changed))

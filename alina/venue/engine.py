@@ -6,8 +6,8 @@ order waits, with what it needs locked, until the caller says that its stop pric
 What changed is handed out once, to be committed before anyone is told of it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
 
 from alina.domain.market import Balance, BookLevel
@@ -26,10 +26,14 @@ _FEE_STEP = Decimal("1e-8")
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """Fractions of what is received."""
+    """Fractions of what is received, paid out of it or, as long as some is there, in a third asset."""
 
     maker: Decimal
     taker: Decimal
+    #: the third asset, e.g. BNB
+    asset: str | None = None
+    #: quote per unit of the third asset, by quote asset
+    asset_prices: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +197,9 @@ class Engine:
         else:
             self.accounts.spend_locked(rules.base, take.quantity)
             asset, received = rules.quote, notional
-        fee = received * (self._fees.maker if is_maker else self._fees.taker) // _FEE_STEP * _FEE_STEP
-        self.accounts.receive(asset, received - fee)
+        self.accounts.receive(asset, received)
+        fee_asset, fee = self._fee(rules, asset, received, notional, is_maker=is_maker)
+        self.accounts.pay(fee_asset, fee)
         fill = VenueFill(
             trade_id=self._next_trade_id,
             order_id=order.order_id,
@@ -203,13 +208,25 @@ class Engine:
             quantity=take.quantity,
             price=take.price,
             fee=fee,
-            fee_asset=asset,
+            fee_asset=fee_asset,
             is_maker=is_maker,
             executed_ms=now,
         )
         self._next_trade_id += 1
         self._fills.append(fill)
         return _with_fill(order, fill), fill
+
+    def _fee(
+        self, rules: Rules, asset: str, received: Decimal, notional: Decimal, *, is_maker: bool
+    ) -> tuple[str, Decimal]:
+        """The asset and the amount. All of a fee is paid in the third asset, or nothing of it."""
+        rate = self._fees.maker if is_maker else self._fees.taker
+        if self._fees.asset is not None:
+            price = self._fees.asset_prices[rules.quote]
+            fee = notional * rate // (price * _FEE_STEP) * _FEE_STEP
+            if fee <= self.accounts[self._fees.asset].free:
+                return self._fees.asset, fee
+        return asset, received * rate // _FEE_STEP * _FEE_STEP
 
     def _end(self, order: VenueOrder, rules: Rules, status: Status, now: int) -> VenueOrder:
         self.accounts.unlock(_spent(order.side, rules), order.need)

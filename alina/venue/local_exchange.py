@@ -78,7 +78,7 @@ class LocalExchange:
         }
         #: another one after every start
         self.instance = uuid.uuid4().hex
-        self.fees = Fees(maker=spec.maker_fee, taker=spec.taker_fee)
+        self.fees = Fees(spec.maker_fee, spec.taker_fee, spec.fee_asset, spec.fee_asset_prices)
         self.rate_limits = RateLimits(weight_a_minute=spec.weight_limit, orders_in_10s=spec.order_limit_10s)
         self.store = Store(spec.folder / "venue.sqlite")
         clock = self.store.clock()

@@ -141,7 +141,7 @@ class VenueFill(Record):
     side: Side
     quantity: Decimal
     price: Decimal
-    #: taken from what was received: base on a buy, quote on a sell
+    #: taken from what was received (base on a buy, quote on a sell), or paid in a third asset
     fee: Decimal
     fee_asset: str
     is_maker: bool

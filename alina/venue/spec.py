@@ -12,6 +12,8 @@ from alina.errors import ConfigError
 
 #: the word that stands for the shipped candles
 SAMPLE = "sample"
+#: the fields that map an asset to an exact number
+_AMOUNTS = {"balances", "fee_asset_prices"}
 _SAMPLE_FILE = Path(__file__).parent / "sample" / "BTC_USD-1h.csv.gz"
 
 
@@ -58,6 +60,10 @@ class VenueSpec:
     balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(10000)})
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
+    #: fees are paid in this asset, e.g. BNB, as long as enough of it is free; None: in what is received
+    fee_asset: str | None = None
+    #: quote per unit of `fee_asset`, by quote asset
+    fee_asset_prices: Mapping[str, Decimal] = field(default_factory=dict)
     #: best ask over best bid, as a fraction of the price
     spread: Decimal = Decimal("0.0002")
     api_key: str = field(repr=False)
@@ -81,6 +87,11 @@ class VenueSpec:
                 raise ConfigError(f"venue {name} {getattr(self, name)} is no fraction: write 0.001 for 0.1 %")
         if any(limit is not None and limit < 1 for limit in (self.weight_limit, self.order_limit_10s)):
             raise ConfigError("venue weight_limit and order_limit_10s: leave them out, or allow at least 1")
+        quotes = {one.symbol.partition("/")[2] for one in self.listings}
+        if self.fee_asset and any(self.fee_asset_prices.get(quote, 0) <= 0 for quote in quotes):
+            raise ConfigError(
+                f"venue fee_asset_prices: give the price of {self.fee_asset} in each of {', '.join(quotes)}"
+            )
         if any(amount < 0 for amount in self.balances.values()):
             raise ConfigError("venue balances: no asset may begin below zero")
         if not self.api_key or not self.secret:
@@ -92,7 +103,7 @@ class VenueSpec:
         values["listings"] = [
             {one.name: getattr(listing, one.name) for one in fields(listing)} for listing in self.listings
         ]
-        values["balances"] = dict(self.balances)
+        values |= {name: dict(getattr(self, name)) for name in _AMOUNTS}
         return json.dumps(values, default=str, indent=1)
 
     @classmethod
@@ -102,8 +113,8 @@ class VenueSpec:
             values: dict[str, Any] = json.loads(text)
             if "listings" in values:
                 values["listings"] = tuple(_listing(one) for one in values["listings"])
-            if "balances" in values:
-                values["balances"] = {asset: Decimal(str(one)) for asset, one in values["balances"].items()}
+            for name in _AMOUNTS & values.keys():
+                values[name] = {asset: Decimal(str(one)) for asset, one in values[name].items()}
             for name in ("speed", "maker_fee", "taker_fee", "spread"):
                 if name in values:
                     values[name] = Decimal(str(values[name]))

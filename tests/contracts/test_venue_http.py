@@ -28,16 +28,16 @@ HOUR = 3_600_000
 class Venue:
     """A venue process and the way to it."""
 
-    def __init__(self, folder: Path, speed: Decimal, **limits: int) -> None:
+    def __init__(self, folder: Path, speed: Decimal, **changes: Any) -> None:
         spec = VenueSpec(
             folder=folder,
             listings=(Listing(SYMBOL), Listing("ETH/BTC", lot_size=Decimal("0.001"))),
             speed=speed,
-            balances={"USDT": Decimal(1_000_000), "BTC": Decimal(1000)},
+            balances=changes.pop("balances", {"USDT": Decimal(1_000_000), "BTC": Decimal(1000)}),
             api_key=KEYS["apiKey"],
             secret=KEYS["secret"],
             faults=True,
-            **limits,
+            **changes,
         )
         spec.write(folder / "spec.json")
         self.process = subprocess.Popen(
@@ -159,6 +159,22 @@ def test_an_order_s_trades_are_listed(client: Any, venue: Venue) -> None:
     assert {trade["fee"]["currency"] for trade in trades} == {"USDT"}
     assert client.fetch_my_trades(SYMBOL, since=venue.market_ms() + 1) == []
     assert client.fetch_trades(SYMBOL)[-1]["id"] == trades[-1]["id"]
+
+
+def test_fees_in_a_third_asset_are_told_and_debited(tmp_path: Path) -> None:
+    prices = {"USDT": Decimal(600), "BTC": Decimal("0.01")}
+    balances = {"USDT": Decimal(100_000), "BNB": Decimal(1)}
+    venue = Venue(tmp_path, Decimal(0), balances=balances, fee_asset="BNB", fee_asset_prices=prices)
+    client = venue.client()
+    placed = client.create_order(SYMBOL, "market", "buy", 0.5)
+    [trade] = client.fetch_my_trades(SYMBOL)
+    held = client.fetch_balance()["total"]
+    assert placed["fee"] == trade["fee"]
+    assert trade["fee"]["currency"] == "BNB"
+    assert trade["fee"]["cost"] == pytest.approx(placed["cost"] * 0.001 / 600, abs=1e-8)
+    assert (held["BTC"], held["BNB"]) == (0.5, 1 - trade["fee"]["cost"])
+    client.session.close()
+    venue.stop()
 
 
 def test_a_market_buy_by_cost_spends_no_more_than_that(client: Any) -> None:

@@ -296,3 +296,14 @@ def test_a_venue_does_not_load_ccxt() -> None:
 def test_a_spec_with_an_unknown_field_is_refused() -> None:
     with pytest.raises(ConfigError, match="sped"):
         VenueSpec.from_json('{"folder": "x", "api_key": "k", "secret": "s", "sped": "1"}')
+
+
+def test_fees_in_a_third_asset_need_its_price_in_every_quote(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="price of BNB in each of USDT"):
+        VenueProcess(tmp_path, fee_asset="BNB")
+
+
+def test_a_spec_is_the_same_after_it_was_written(tmp_path: Path) -> None:
+    changes = {"fee_asset": "BNB", "fee_asset_prices": {"USDT": Decimal("612.34")}, "weight_limit": 6000}
+    spec = VenueProcess(tmp_path, **changes).spec
+    assert VenueSpec.from_json(spec.to_json()) == spec
