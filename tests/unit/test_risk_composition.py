@@ -1,0 +1,168 @@
+"""Checks made of checks: what passes, what stays denied, and what config may name."""
+
+from dataclasses import replace
+from decimal import Decimal
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_risk_kernel import HOLDING, LIMITS, SNAPSHOT, buy, sell
+
+from alina.domain.decisions import Approved, Denied, Proposal, ReasonCode
+from alina.domain.portfolio import CloseReason
+from alina.errors import ConfigError
+from alina.risk import kernel, registry
+from alina.risk.amounts import Check, Unknown
+from alina.risk.checks import POLICY, VALIDITY
+from alina.risk.composition import all_of, any_of, guarded, not_
+from alina.risk.limits import Limits, Snapshot
+
+YES = "yes"
+NO = ReasonCode.COOLDOWN
+
+
+def saying(answer: str | ReasonCode | type[Exception]) -> Check:
+    """A check with one answer: pass, a reason to deny, or an exception."""
+
+    def check(_: Proposal, __: Snapshot, ___: Limits) -> Denied | None:
+        if answer == YES:
+            return None
+        if isinstance(answer, ReasonCode):
+            return Denied(reason=answer, message="a test")
+        if answer is Unknown:
+            raise Unknown(ReasonCode.UNKNOWN_FIGURE, "a test")
+        raise RuntimeError("a bug")
+
+    return check
+
+
+def passes(check: Check, proposal: Proposal | None = None) -> bool:
+    checks = (*VALIDITY, check)
+    return isinstance(kernel.review(proposal or buy(), SNAPSHOT, LIMITS, checks=checks), Approved)
+
+
+def test_all_any_and_not_are_what_they_say() -> None:
+    yes, no = saying(YES), saying(NO)
+    assert passes(all_of(yes, yes))
+    assert not passes(all_of(yes, no))
+    assert passes(all_of())
+    assert passes(any_of(no, yes))
+    assert not passes(any_of(no, no))
+    assert passes(not_(no, "no"))
+    assert not passes(not_(yes, "yes"))
+    with pytest.raises(ValueError, match="needs a check"):
+        any_of()
+
+
+UNKNOWNS = (ReasonCode.UNKNOWN_FIGURE, ReasonCode.STALE_PRICE, ReasonCode(995), Unknown, RuntimeError)
+ANSWERS = st.sampled_from((YES, NO, *UNKNOWNS))
+
+
+def unknown_or(check: st.SearchStrategy[Check]) -> st.SearchStrategy[Check]:
+    """A composite of any depth."""
+    several = st.lists(check, min_size=1, max_size=3)
+    return st.one_of(
+        several.map(lambda checks: all_of(*checks)),
+        several.map(lambda checks: any_of(*checks)),
+        check.map(lambda one: not_(one, "one")),
+    )
+
+
+COMPOSITES = st.recursive(st.sampled_from(UNKNOWNS).map(saying), unknown_or, max_leaves=8)
+
+
+@given(COMPOSITES)
+def test_whatever_is_made_of_unknowns_alone_denies(check: Check) -> None:
+    assert not passes(check)
+
+
+@given(st.lists(ANSWERS, min_size=1, max_size=4), st.lists(ANSWERS, max_size=3))
+def test_an_unknown_that_is_met_decides_every_composite(before: list[Any], after: list[Any]) -> None:
+    """Members before it are asked first; met, it is the answer, turned round or not."""
+    unknown = saying(ReasonCode.UNKNOWN_FIGURE)
+    noes = [saying(NO)] * len(before)
+    rest = [saying(answer) for answer in after]
+    assert not passes(any_of(*noes, unknown, *rest))
+    assert not passes(not_(any_of(*noes, unknown, *rest), "any"))
+    yeses = [saying(YES)] * len(before)
+    assert not passes(all_of(*yeses, unknown, *rest))
+    assert not passes(not_(all_of(*yeses, unknown, *rest), "all"))
+
+
+def test_no_negation_holds_an_exit_back() -> None:
+    checks = (*VALIDITY, not_(saying(YES), "yes"))
+    assert isinstance(kernel.review(sell("2"), HOLDING, LIMITS, checks=checks), Approved)
+
+
+def test_a_plugins_check_fails_closed_and_stays_within_its_codes() -> None:
+    def verdict(check: Any, proposal: Proposal | None = None, snapshot: Snapshot = SNAPSHOT) -> Any:
+        checks = (*VALIDITY, guarded(check, "rug"))
+        return kernel.review(proposal or buy(), snapshot, LIMITS, checks=checks)
+
+    assert isinstance(verdict(saying(YES)), Approved)
+    assert verdict(saying(ReasonCode(917))).reason == 917
+    assert verdict(saying(ReasonCode(917))).reason.name == "PLUGIN_917"
+    assert verdict(saying(NO)).reason is ReasonCode.PLUGIN
+    for unknown in UNKNOWNS:
+        assert verdict(saying(unknown)).reason >= ReasonCode.PLUGIN_UNKNOWN
+    assert verdict(lambda *_: True).reason is ReasonCode.PLUGIN_UNKNOWN
+    stop = sell("2", close_reason=CloseReason.STOP_LOSS)
+    assert isinstance(verdict(saying(RuntimeError), stop, HOLDING), Approved)
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    points = EntryPoints(EntryPoint(name, f"{__name__}:{name}", registry.GROUP) for name in names)
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+
+
+def always_no(_: Proposal, __: Snapshot, ___: Limits) -> Denied | None:
+    """What a plugin's package would hold."""
+    return Denied(reason=ReasonCode(901), message="always")
+
+
+def test_config_composes_checks_by_name_after_those_that_always_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered(monkeypatch, "always_no")
+    assert registry.build(["built_in"], LIMITS) == (*VALIDITY, *POLICY)
+    built = registry.build(["built_in", {"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
+    assert built[:-1] == (*VALIDITY, *POLICY)
+    small, large = buy("1"), buy("11")
+    only = registry.build([{"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
+    assert isinstance(kernel.review(small, SNAPSHOT, LIMITS, checks=only), Approved)
+    assert isinstance(kernel.review(large, replace(SNAPSHOT), LIMITS, checks=only), Approved)
+    denied = kernel.review(small, SNAPSHOT, LIMITS, checks=registry.build(["always_no"], LIMITS))
+    assert isinstance(denied, Denied)
+    assert denied.reason == 901
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        (["astrology"], "'astrology' is no known check"),
+        ([{"any": ["astrology"]}], "'astrology' is no known check"),
+        ([{"some": ["cooldown"]}], "write all"),
+        ([{"any": []}], "write all"),
+        ([{"not": ["cooldown"]}], "write all"),
+        ([{"all": ["cooldown"], "any": ["cooldown"]}], "one of all, any and not"),
+        ([{"any": [3]}], "write a name"),
+        ([{"any": ["built_in"]}], "'built_in' is no known check"),
+        ([{"any": ["max_exposure", "cooldown"]}], "max_exposure is off while risk.max_exposure is null"),
+        ([{"not": {"all": ["max_exposure"]}}], "risk.max_exposure is null"),
+        (["not_there"], "cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, specs: list[Any], words: str
+) -> None:
+    offered(monkeypatch, "not_there")
+    with pytest.raises(ConfigError, match=words):
+        registry.build(specs, LIMITS)
+
+
+def test_a_check_that_is_off_may_stand_in_all_and_one_that_is_set_anywhere() -> None:
+    assert registry.build([{"all": ["max_exposure", "cooldown"]}], LIMITS)
+    limits = replace(LIMITS, max_exposure=Decimal(1))
+    assert registry.build([{"not": {"any": ["max_exposure"]}}], limits)
