@@ -1,0 +1,89 @@
+"""Check and reserve are one transaction: however many ask at once, a limit admits exactly what it admits."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from ledger_cases import NOON
+from ledger_cases import proposal as wish
+from sqlalchemy import NullPool, create_engine, text
+from still_exchange import StillExchange, still_runtime
+from system import UNLIMITED, empty, migrated
+
+from alina.config import Settings
+from alina.domain.decisions import ReasonCode
+from alina.orchestrator import review
+from alina.orchestrator.runtime import Runtime
+
+THREADS = 8
+#: a buy of 1 reserves 101.2
+LIMITS: dict[str, tuple[dict[str, Any], str, ReasonCode]] = {
+    "daily volume": ({"max_daily_volume": "1012"}, "1000000", ReasonCode.MAX_DAILY_VOLUME),
+    "open positions": ({"max_open_positions": 10}, "1000000", ReasonCode.MAX_OPEN_POSITIONS),
+    "exposure": ({"max_exposure": "1113.1999"}, "1000000", ReasonCode.MAX_EXPOSURE),
+    "order rate": ({"max_order_rate": 10}, "1000000", ReasonCode.MAX_ORDER_RATE),
+    "free balance": ({}, "1012", ReasonCode.INSUFFICIENT_BALANCE),
+}
+
+
+@pytest.fixture(scope="module")
+def ledger_url(postgres_server: str) -> Iterator[str]:
+    with migrated(postgres_server) as url:
+        yield url
+
+
+def make(url: str, limits: dict[str, Any], quote: str = "1000000") -> Runtime:
+    empty(url)
+    settings = Settings(risk={**UNLIMITED, "cooldown": "1ms", **limits})  # type: ignore[arg-type]
+    return still_runtime(settings, url, StillExchange(quote))
+
+
+def proposals(runtime: Runtime, count: int) -> list[UUID]:
+    """So many entries, each in a symbol of its own."""
+    wishes = [
+        wish(symbol=f"T{number:04}/USDT", expires_at=NOON.replace(year=2027)) for number in range(count)
+    ]
+    with runtime.unit_of_work() as uow:
+        for one in wishes:
+            uow.ledger.save_proposal(one)
+    return [one.id for one in wishes]
+
+
+def decide_all(runtime: Runtime, ids: list[UUID]) -> Counter[ReasonCode | None]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return Counter(pool.map(lambda one: review.decide(runtime, one).reason, ids))
+
+
+def held(url: str) -> list[Decimal]:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        return list(
+            connection.execute(text("SELECT amount FROM reservations WHERE state = 'held'")).scalars()
+        )
+
+
+def test_of_1000_concurrent_proposals_a_limit_for_10_admits_exactly_10(ledger_url: str) -> None:
+    limits, quote, why = LIMITS["daily volume"]
+    runtime = make(ledger_url, limits, quote)
+    verdicts = decide_all(runtime, proposals(runtime, 1000))
+    assert verdicts == {None: 10, why: 990}
+    assert held(ledger_url) == [Decimal("101.2")] * 10
+
+
+@pytest.mark.parametrize(("limits", "quote", "why"), LIMITS.values(), ids=LIMITS.keys())
+def test_every_limit_that_counts_reservations_admits_exactly_10(
+    ledger_url: str, limits: dict[str, Any], quote: str, why: ReasonCode
+) -> None:
+    runtime = make(ledger_url, limits, quote)
+    assert decide_all(runtime, proposals(runtime, 60)) == {None: 10, why: 50}
+    assert len(held(ledger_url)) == 10
+
+
+def test_one_proposal_decided_by_many_at_once_reserves_once(ledger_url: str) -> None:
+    runtime = make(ledger_url, {})
+    (one,) = proposals(runtime, 1)
+    assert decide_all(runtime, [one] * 40) == {None: 40}
+    assert held(ledger_url) == [Decimal("101.2")]
