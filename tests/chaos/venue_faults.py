@@ -3,6 +3,8 @@
 `ORDER_FAULTS` has at least one case of every kind: the import fails on a kind without one.
 """
 
+import json
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,8 +51,34 @@ class OrderFault:
         return "hidden_seconds" in self.settings
 
     def script(self, **more: Any) -> dict[str, Any]:
-        """The body for POST /venue/v1/faults."""
+        """The fields of the fault, for `FaultDoor.add`."""
         return {"kind": str(self.kind), **PLACE_ORDER, **self.settings, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class FaultDoor:
+    """The fault door of the venue at `url`."""
+
+    url: str
+
+    def add(self, **fault: Any) -> None:
+        """Script a fault; its fields are those of `alina.venue.faults.Fault`."""
+        self._ask("POST", fault)
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """How many requests `met` each kind, and how many uses of each are `left`."""
+        report: dict[str, dict[str, int]] = self._ask("GET")
+        return report
+
+    def clear(self) -> None:
+        """Forget the faults still to come."""
+        self._ask("DELETE")
+
+    def _ask(self, method: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/venue/v1/faults", method=method, data=data)  # noqa: S310  # loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
 
 
 _HIDDEN = {"hidden_seconds": SECONDS}

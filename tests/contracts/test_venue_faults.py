@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +15,7 @@ from uuid import uuid4
 
 import ccxt
 import pytest
-from venue_faults import ORDER_FAULTS, PLACE_ORDER, OrderFault, Outcome
+from venue_faults import ORDER_FAULTS, PLACE_ORDER, FaultDoor, OrderFault, Outcome
 
 from alina.domain.orders import Order, OrderSide, OrderType, client_order_id_for
 from alina.errors import OrderFateUnknown, OrderRejected
@@ -47,15 +46,7 @@ class Venue:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
-
-    def faults(self, method: str, body: Any = None) -> Any:
-        request = urllib.request.Request(  # noqa: S310  # loopback
-            f"{self.url}/venue/v1/faults",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-        )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return json.load(answer)
+        self.faults = FaultDoor(self.url)
 
     def raw_order(self, client_order_id: str) -> tuple[str, int, bytes]:
         """The address, and a signed market order as it goes over the wire."""
@@ -84,7 +75,7 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 @pytest.fixture(autouse=True)
 def _no_fault_is_left(venue: Venue) -> Iterator[None]:
     yield
-    assert venue.faults("GET")["left"] == {}
+    assert venue.faults.report()["left"] == {}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +117,7 @@ def shown_in_time(exchange: CcxtExchange, client_order_id: str) -> Any:
 def test_the_adapter_concludes_no_more_than_a_fault_proves(
     venue: Venue, exchange: CcxtExchange, client: Any, fault: OrderFault
 ) -> None:
-    venue.faults("POST", fault.script())
+    venue.faults.add(**fault.script())
     order = Order(
         client_order_id=client_order_id_for(uuid4()),
         account="main",
@@ -172,9 +163,9 @@ def place(client: Any, client_order_id: str, quantity: float = 0.01) -> Any:
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_ccxt_raises_what_it_raises_on_binance(venue: Venue, client: Any, kind: FaultKind) -> None:
-    before = venue.faults("GET")["met"].get(kind, 0)
+    before = venue.faults.report()["met"].get(kind, 0)
     hidden = {"hidden_seconds": "0.01"} if kind is FaultKind.DELAYED_VISIBILITY else {}
-    venue.faults("POST", {"kind": kind, **PLACE_ORDER, **hidden})
+    venue.faults.add(kind=kind, **PLACE_ORDER, **hidden)
     raises = RAISES[kind]
     if raises is None:
         answer = place(client, f"raises-{kind}")
@@ -182,7 +173,7 @@ def test_ccxt_raises_what_it_raises_on_binance(venue: Venue, client: Any, kind: 
     else:
         with pytest.raises(raises):
             place(client, f"raises-{kind}")
-    assert venue.faults("GET")["met"][kind] == before + 1
+    assert venue.faults.report()["met"][kind] == before + 1
 
 
 @pytest.mark.parametrize(("kind", "status"), [("too_many_requests", 429), ("banned", 418)])
@@ -190,7 +181,7 @@ def test_ccxt_raises_what_it_raises_on_binance(venue: Venue, client: Any, kind: 
 def test_a_rate_limit_comes_with_and_without_the_time_to_wait(
     venue: Venue, client: Any, kind: str, status: int, retry_after: int | None
 ) -> None:
-    venue.faults("POST", {"kind": kind, "method": "GET", "path": "/api/v3/time", "retry_after": retry_after})
+    venue.faults.add(kind=kind, method="GET", path="/api/v3/time", retry_after=retry_after)
     with pytest.raises(ccxt.DDoSProtection, match=str(status)):
         client.fetch_time()
     told = client.last_response_headers.get("Retry-After")
@@ -198,7 +189,7 @@ def test_a_rate_limit_comes_with_and_without_the_time_to_wait(
 
 
 def test_a_hidden_order_is_in_no_list_and_yet_can_be_canceled(venue: Venue, client: Any) -> None:
-    venue.faults("POST", {"kind": "delayed_visibility", **PLACE_ORDER, "hidden_seconds": "3600"})
+    venue.faults.add(kind="delayed_visibility", **PLACE_ORDER, hidden_seconds="3600")
     price = round(client.fetch_ticker(SYMBOL)["last"] * 0.9, 2)
     placed = client.create_order(SYMBOL, "limit", "buy", 0.01, price)
     for ask in (client.fetch_open_orders, client.fetch_orders):
@@ -211,7 +202,7 @@ def test_a_hidden_order_is_in_no_list_and_yet_can_be_canceled(venue: Venue, clie
 def test_the_trades_of_a_hidden_order_are_hidden_with_it_and_its_balance_is_not(
     venue: Venue, client: Any
 ) -> None:
-    venue.faults("POST", {"kind": "accept_then_fin", **PLACE_ORDER, "hidden_seconds": "3600"})
+    venue.faults.add(kind="accept_then_fin", **PLACE_ORDER, hidden_seconds="3600")
     trades, held = len(client.fetch_my_trades(SYMBOL)), client.fetch_balance()["total"]["USDT"]
     with pytest.raises(ccxt.NetworkError):
         place(client, "hidden-trades")
@@ -220,7 +211,7 @@ def test_the_trades_of_a_hidden_order_are_hidden_with_it_and_its_balance_is_not(
 
 
 def test_a_hidden_order_and_its_trades_are_shown_when_its_time_has_come(venue: Venue, client: Any) -> None:
-    venue.faults("POST", {"kind": "delayed_visibility", **PLACE_ORDER, "hidden_seconds": "0.2"})
+    venue.faults.add(kind="delayed_visibility", **PLACE_ORDER, hidden_seconds="0.2")
     placed = place(client, f"shown-{uuid4().hex[:8]}")
     deadline = time.monotonic() + 10
     while placed["id"] not in [one["id"] for one in client.fetch_orders(SYMBOL)]:
@@ -231,7 +222,7 @@ def test_a_hidden_order_and_its_trades_are_shown_when_its_time_has_come(venue: V
 
 @pytest.mark.parametrize("kind", ["market", "limit"])
 def test_half_of_an_order_is_filled_before_its_answer_is_lost(venue: Venue, client: Any, kind: str) -> None:
-    venue.faults("POST", {"kind": "partial_fill_then_drop", **PLACE_ORDER})
+    venue.faults.add(kind="partial_fill_then_drop", **PLACE_ORDER)
     price = round(client.fetch_ticker(SYMBOL)["last"] * 1.1, 2) if kind == "limit" else None
     name = f"half-{uuid4().hex[:8]}"
     with pytest.raises(ccxt.NetworkError):
@@ -245,7 +236,7 @@ def test_half_of_an_order_is_filled_before_its_answer_is_lost(venue: Venue, clie
 
 
 def test_after_a_duplicated_response_the_next_request_reads_its_own(venue: Venue, client: Any) -> None:
-    venue.faults("POST", {"kind": "duplicated_response", **PLACE_ORDER, "count": 5})
+    venue.faults.add(kind="duplicated_response", **PLACE_ORDER, count=5)
     for number in range(5):
         name = f"twice-{number}-{uuid4().hex[:8]}"
         assert place(client, name)["clientOrderId"] == name
@@ -254,7 +245,7 @@ def test_after_a_duplicated_response_the_next_request_reads_its_own(venue: Venue
 
 def sent(venue: Venue, kind: FaultKind) -> bytes:
     """All bytes that come back for one order; raises what the socket raises."""
-    venue.faults("POST", {"kind": kind, **PLACE_ORDER})
+    venue.faults.add(kind=kind, **PLACE_ORDER)
     host, port, order = venue.raw_order(f"raw-{uuid4().hex[:8]}")
     with socket.create_connection((host, port), timeout=2) as connection:
         connection.sendall(order)
@@ -293,9 +284,9 @@ def test_a_duplicated_response_is_one_whole_answer_and_then_the_same_again(venue
 def test_all_of_the_api_fails_at_once_and_recovers_when_the_faults_are_cleared(
     venue: Venue, client: Any
 ) -> None:
-    venue.faults("POST", {"kind": "error_before", "count": 1_000_000, "status": 502})
+    venue.faults.add(kind="error_before", count=1_000_000, status=502)
     for ask in (client.fetch_time, client.fetch_balance, lambda: place(client, "in-an-outage")):
         with pytest.raises(ccxt.ExchangeNotAvailable):
             ask()
-    assert venue.faults("DELETE")["left"] == {}
+    venue.faults.clear()
     assert client.fetch_time()
