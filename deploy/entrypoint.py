@@ -9,9 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 SECRETS = Path("/run/secrets")
+DATABASE = "postgresql+psycopg2://%s:{quoted}@postgres:5432/alina"
 #: file of the secret -> variable, and its value around the secret
 VARIABLES = {
-    "postgres_password": ("ALINA_DATABASE_URL", "postgresql+psycopg2://alina:{quoted}@postgres:5432/alina"),
+    "postgres_password": ("ALINA_DATABASE_URL", DATABASE % "alina"),
+    "agent_password": ("ALINA_AGENT_DATABASE_URL", DATABASE % "alina_agent"),
+    "executor_password": ("ALINA_EXECUTOR_DATABASE_URL", DATABASE % "alina_executor"),
     "redis_password": ("ALINA_REDIS_URL", "redis://:{quoted}@redis:6379/0"),
     "flower_password": ("FLOWER_BASIC_AUTH", "alina:{plain}"),
     "exchange_api_key": ("ALINA_EXCHANGE_API_KEY", "{plain}"),
@@ -26,6 +29,9 @@ def environment(folder: Path) -> dict[str, str]:
         if (folder / file).exists():
             secret = (folder / file).read_text(encoding="utf-8").strip()
             found[variable] = value.format(plain=secret, quoted=quote(secret, safe=""))
+    for role_url in ("ALINA_AGENT_DATABASE_URL", "ALINA_EXECUTOR_DATABASE_URL"):
+        if role_url in found and "ALINA_DATABASE_URL" not in found:  # all but the owner know one role only
+            found["ALINA_DATABASE_URL"] = found.pop(role_url)
     return found
 
 

@@ -25,6 +25,8 @@ _REPEATABLE = {
     "57014": "a statement ran longer than 30 seconds",
 }
 
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 
 def make_engine(url: str, *, poolclass: type[Pool] | None = None) -> Engine:
     """An engine on psycopg2 that checks a pooled connection before use and speaks UTC.
@@ -80,6 +82,11 @@ def _in_our_words(error: DBAPIError) -> Exception:
         return DatabaseUnavailable(
             f"Postgres does not answer ({str(error.orig).strip()}): check ALINA_DATABASE_URL, "
             "or start the embedded one with `alina up`"
+        )
+    if state == _INSUFFICIENT_PRIVILEGE:
+        return ConfigError(
+            f"the database refuses ({str(error.orig).strip()}): only the owner may do everything, give its "
+            "ALINA_DATABASE_URL to the commands of persons"
         )
     return error
 

@@ -6,7 +6,7 @@ password, here.
 
 import psycopg2.extensions  # type: ignore[import-untyped]
 from sqlalchemy import URL, Connection, NullPool, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from alina.db.engine import make_engine, our_errors
 from alina.errors import ConfigError
@@ -35,10 +35,9 @@ def let_log_in(owner_url: str, role_url: str) -> None:
     try:
         with our_errors(), engine.begin() as connection:
             _set_password(connection, role)
-    except DBAPIError as error:
+    except ConfigError as error:
         raise ConfigError(
-            f"{role.username} cannot be given its password ({str(error.orig).strip()}): "
-            "let an administrator do it, then start again"
+            f"{role.username} cannot be given its password: let an administrator do it ({error})"
         ) from None
     finally:
         engine.dispose()

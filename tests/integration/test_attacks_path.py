@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import pytest
 from attack_cases import login
 from sqlalchemy import NullPool, create_engine, text
-from sqlalchemy.exc import ProgrammingError
 from system import BUY, HOUR, NOW, SELL, RunningVenue, System, migrated, proposal, running_venue, system
 
 from alina import bootstrap
@@ -17,7 +16,7 @@ from alina.db.roles import AGENT, EXECUTOR
 from alina.domain.decisions import Approved, Proposal, ReasonCode, content_hash
 from alina.domain.orders import Order, OrderSide, OrderType
 from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeRefused, LedgerError, OrderRejected
+from alina.errors import ConfigError, ExchangeRefused, LedgerError, OrderRejected
 from alina.orchestrator import learning, maintenance, polling, reconciliation, sweeping
 
 Make = Callable[..., System]
@@ -81,7 +80,7 @@ def test_agents_and_executor_trade_with_no_more_than_their_rights(make: Make, as
 def test_an_agents_process_cannot_carry_out_its_own_proposal(make: Make, as_role: AsRole) -> None:
     one = make()
     wish = proposal(one)
-    with pytest.raises(ProgrammingError, match="permission denied"):
+    with pytest.raises(ConfigError, match="permission denied"):
         as_role(one, AGENT).execute(wish.id)
     assert one.on_venue() == 0
 
@@ -89,7 +88,7 @@ def test_an_agents_process_cannot_carry_out_its_own_proposal(make: Make, as_role
 def test_an_agents_process_cannot_take_a_halt_back(make: Make, as_role: AsRole) -> None:
     one = make()
     with (
-        pytest.raises(ProgrammingError, match="permission denied"),
+        pytest.raises(ConfigError, match="permission denied"),
         as_role(one, AGENT).work() as uow,
     ):
         uow.ledger.set_trading_state(one.runtime.account, TradingState.ACTIVE, reason="", at=NOW)

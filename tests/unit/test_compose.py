@@ -174,6 +174,14 @@ def test_only_execution_gets_the_exchange_keys() -> None:
         assert len(keys) == (2 if name == "execution" else 0), name
 
 
+def test_each_container_has_the_database_password_of_its_own_role_only() -> None:
+    passwords = {"postgres_password", "agent_password", "executor_password"}
+    own = {"postgres": {"postgres_password"}, "redis": set(), "migrate": passwords}
+    for name, service in SERVICES.items():
+        expected = own.get(name, {"executor_password" if name == "execution" else "agent_password"})
+        assert passwords & set(service.get("secrets", [])) == expected, name
+
+
 def test_no_secret_stands_in_the_file() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():

@@ -37,6 +37,29 @@ def test_any_password_fits_into_the_urls(
         assert make_url(found[variable]).password == "p@ss/w:rd%"
 
 
+@pytest.mark.parametrize("role", ["agent", "executor"])
+def test_a_container_with_one_roles_password_reaches_the_database_as_that_role(
+    tmp_path: Path, environment: Callable[[Path], dict[str, str]], role: str
+) -> None:
+    (tmp_path / f"{role}_password").write_text("p@ss\n")
+    found = environment(tmp_path)
+    assert set(found) == {"ALINA_DATABASE_URL"}
+    assert make_url(found["ALINA_DATABASE_URL"]).username == f"alina_{role}"
+
+
+def test_the_owners_container_knows_every_role_to_set_them_up(
+    tmp_path: Path, environment: Callable[[Path], dict[str, str]]
+) -> None:
+    for role in ("postgres", "agent", "executor"):
+        (tmp_path / f"{role}_password").write_text(f"of {role}\n")
+    users = {name: make_url(url).username for name, url in environment(tmp_path).items()}
+    assert users == {
+        "ALINA_DATABASE_URL": "alina",
+        "ALINA_AGENT_DATABASE_URL": "alina_agent",
+        "ALINA_EXECUTOR_DATABASE_URL": "alina_executor",
+    }
+
+
 def test_the_exchange_keys_are_there_only_where_they_are_mounted(
     tmp_path: Path, environment: Callable[[Path], dict[str, str]]
 ) -> None:
