@@ -10,11 +10,13 @@ left already.
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import structlog
 
 from alina.config import Settings
+from alina.domain.activity import ActivityQuery
 from alina.domain.portfolio import AccountState, TradingState
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
@@ -66,6 +68,41 @@ def watch_failures(runtime: Runtime) -> None:
     reason = too_many_failures(runtime)
     if reason is not None:
         step_back(runtime, reason)
+
+
+def watch_losses(runtime: Runtime) -> None:
+    """Step back once the day's loss or the drawdown is at its limit."""
+    reason = lost_too_much(runtime)
+    if reason is not None:
+        step_back(runtime, reason)
+
+
+def lost_too_much(runtime: Runtime) -> str | None:
+    """Why the losses call for a step back, if they do: by the figures and limits of the kernel."""
+    limits, symbol = runtime.settings.risk, runtime.settings.market.symbols[0]
+    query = ActivityQuery(
+        account=runtime.account,
+        agent="",  # what it is about one agent and symbol is not looked at
+        symbol=symbol,
+        side="buy",
+        now=runtime.clock.now(),
+        lookback=limits.lookback,
+        recent=limits.cooldown,
+    )
+    with runtime.unit_of_work() as uow:
+        activity = uow.ledger.activity(query)
+    equity, start, peak = activity.equity, activity.equity_at_day_start, activity.equity_peak
+    lost = max(
+        -activity.pnl_today, start - equity if start is not None and equity is not None else Decimal(0)
+    )
+    if limits.max_daily_loss is not None and lost >= limits.max_daily_loss:
+        return f"lost {lost:f} today, limit {limits.max_daily_loss}: look at `alina trades`"
+    if equity is None or peak is None or peak <= 0 or limits.max_drawdown is None:
+        return None
+    drawdown = (peak - equity) / peak
+    if drawdown < limits.max_drawdown:
+        return None
+    return f"equity is {drawdown:.4f} below its peak of {peak:f}, limit {limits.max_drawdown}"
 
 
 def too_many_failures(runtime: Runtime) -> str | None:

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def reconcile(runtime: Runtime) -> list[str]:
-    """Step back if too much failed; settle what is open, record the equity, and compare the books.
+    """Settle what is open, record the equity, compare the books; step back if too much failed or was lost.
 
     A difference sets REDUCING and is logged; nothing sets ACTIVE again by itself. Returns the differences.
     Raises ExchangeUnavailable (transient).
@@ -23,6 +23,7 @@ def reconcile(runtime: Runtime) -> list[str]:
     halting.watch_failures(runtime)
     contradictions = execution.settle_all(runtime)
     record_equity(runtime)
+    halting.watch_losses(runtime)
     differences = contradictions + compare(runtime)
     if differences:
         log.error("books differ from the exchange", differences=differences)

@@ -4,17 +4,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
-from system import HOLD, Died, RunningVenue, System, empty, migrated, proposal, running_venue, system
+from system import HOLD, NOW, Died, RunningVenue, System, empty, migrated, proposal, running_venue, system
 
 from alina.domain.decisions import ReasonCode
 from alina.domain.orders import OrderSide, OrderState, OrderType
-from alina.domain.portfolio import CloseReason, TradingState, WindDown
+from alina.domain.portfolio import CloseReason, Equity, TradingState, WindDown
 from alina.orchestrator import execution, halting, reconciliation, sweeping, winding_down
 
 Make = Callable[..., System]
@@ -63,8 +63,8 @@ def proposal_passes(one: System) -> bool:
 
 
 def resting_buy(one: System) -> str:
-    """A limit buy far below the market; its client order id."""
-    decision = one.execute(proposal(one, order_type=OrderType.LIMIT, limit_price=Decimal("90.00")).id)
+    """A limit buy below the market; its client order id."""
+    decision = one.execute(proposal(one, order_type=OrderType.LIMIT, limit_price=Decimal("103.00")).id)
     with one.work() as uow:
         known = uow.ledger.order_of(decision.id)
     assert known is not None
@@ -327,3 +327,30 @@ def test_what_a_person_wished_meanwhile_is_not_undone(make: Make) -> None:
     assert winding_down.wind_down(one.runtime) == []
     assert state_of(one) is TradingState.ACTIVE
     assert one.on_venue() == 1
+
+
+def equity(one: System, total: str, at: datetime) -> None:
+    with one.work() as uow:
+        uow.ledger.record_equity(
+            Equity(account=one.runtime.account, as_of=at, cash=Decimal(total), holdings=Decimal(0))
+        )
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps_back"),
+    [
+        ({"max_daily_loss": "100", "max_drawdown": None}, True),
+        ({"max_daily_loss": "100.01", "max_drawdown": None}, False),
+        ({"max_daily_loss": None, "max_drawdown": "0.1"}, True),
+        ({"max_daily_loss": None, "max_drawdown": "0.1001"}, False),
+        ({"max_daily_loss": None, "max_drawdown": None}, False),
+    ],
+)
+def test_a_day_lost_or_a_drawdown_at_its_limit_steps_back(
+    make: Make, limits: dict[str, str | None], steps_back: bool
+) -> None:
+    one = make(risk=limits)
+    equity(one, "1000", NOW - timedelta(minutes=2))
+    equity(one, "900", NOW)
+    halting.watch_losses(one.runtime)
+    assert state_of(one) is (TradingState.REDUCING if steps_back else TradingState.ACTIVE)
