@@ -95,7 +95,7 @@ def my_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
     symbol = exchange.market(params.text("symbol")).rules.symbol
     page, order_id = _page(params, "fromId"), params.optional_integer("orderId")
     fills = exchange.store.fills(symbol, page, order_id=order_id)
-    return [wire.own_trade(fill) for fill in fills if exchange.shows(fill.order_id)]
+    return [wire.own_trade(fill) for fill in fills if exchange.shows_trades(fill.order_id)]
 
 
 def account(exchange: LocalExchange, _params: Params, now: int) -> Any:

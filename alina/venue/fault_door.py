@@ -43,13 +43,14 @@ async def _carry_out(
     with exchange.thin_book() if is_partial else nullcontext():
         response = await handler(request)
     if fault.hidden_seconds and isinstance(response, web.Response) and response.status == 200:
-        _hide_order(json.loads(response.text or "null"), exchange, float(fault.hidden_seconds))
+        _hide_order(fault, json.loads(response.text or "null"), exchange)
     return response
 
 
-def _hide_order(answer: Any, exchange: LocalExchange, seconds: float) -> None:
+def _hide_order(fault: Fault, answer: Any, exchange: LocalExchange) -> None:
     if isinstance(answer, dict) and "orderId" in answer:
-        exchange.hide(answer["orderId"], seconds)
+        only_trades = fault.kind is FaultKind.DELAYED_TRADES
+        exchange.hide(answer["orderId"], float(fault.hidden_seconds), only_trades=only_trades)
 
 
 def _error(fault: Fault) -> web.Response:

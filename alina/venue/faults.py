@@ -36,6 +36,8 @@ class FaultKind(StrEnum):
     DUPLICATED_RESPONSE = "duplicated_response"
     #: answered as ever, but queries do not show the order for `hidden_seconds`
     DELAYED_VISIBILITY = "delayed_visibility"
+    #: answered as ever and shown, but its trades are in no list for `hidden_seconds`
+    DELAYED_TRADES = "delayed_trades"
     #: the book holds half of what the order asks for; then as ACCEPT_THEN_FIN
     PARTIAL_FILL_THEN_DROP = "partial_fill_then_drop"
     #: wait `seconds`, then carry on
@@ -99,7 +101,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.probability <= 1 or min(self.seconds, self.hidden_seconds) < 0:
             raise ValueError("count from 1, probability above 0 up to 1, seconds from 0")
-        if self.kind is FaultKind.DELAYED_VISIBILITY and not self.hidden_seconds:
+        hides = self.kind in (FaultKind.DELAYED_VISIBILITY, FaultKind.DELAYED_TRADES)
+        if hides and not self.hidden_seconds:
             raise ValueError(f"{self.kind} needs hidden_seconds")
 
     @classmethod

@@ -98,6 +98,7 @@ class LocalExchange:
         self._failure: BaseException | None = None
         self._monotonic_ns = monotonic_ns
         self._hidden_until_ns: dict[int, int] = {}
+        self._trades_hidden_until_ns: dict[int, int] = {}
         self._book_is_thin = False
 
     def advance(self) -> int:
@@ -140,13 +141,19 @@ class LocalExchange:
         with self._books(now):
             return [self.engine.cancel(one.order_id, self.markets[one.symbol].rules, now) for one in orders]
 
-    def hide(self, order_id: int, seconds: float) -> None:
-        """Let no query show an order for so long on the wall clock; cancels know it."""
-        self._hidden_until_ns[order_id] = self._monotonic_ns() + int(seconds * 1_000_000_000)
+    def hide(self, order_id: int, seconds: float, *, only_trades: bool) -> None:
+        """Let no query show an order, or only none of its trades, for so long on the wall clock."""
+        until = self._monotonic_ns() + int(seconds * 1_000_000_000)
+        self._trades_hidden_until_ns[order_id] = until
+        if not only_trades:
+            self._hidden_until_ns[order_id] = until
 
     def shows(self, order_id: int) -> bool:
-        """Whether queries may tell of an order."""
+        """Whether queries may tell of an order. Cancels know it anyway."""
         return self._hidden_until_ns.get(order_id, 0) <= self._monotonic_ns()
+
+    def shows_trades(self, order_id: int) -> bool:
+        return self._trades_hidden_until_ns.get(order_id, 0) <= self._monotonic_ns()
 
     @contextmanager
     def thin_book(self) -> Iterator[None]:

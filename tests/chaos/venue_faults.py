@@ -95,6 +95,7 @@ _CASES: Mapping[FaultKind, tuple[Outcome, tuple[Settings, ...]]] = {
     FaultKind.HTML_200: (Outcome.UNKNOWN, ({}, _HIDDEN)),
     FaultKind.DUPLICATED_RESPONSE: (Outcome.ACCEPTED, ({},)),
     FaultKind.DELAYED_VISIBILITY: (Outcome.ACCEPTED, (_HIDDEN,)),
+    FaultKind.DELAYED_TRADES: (Outcome.ACCEPTED, (_HIDDEN,)),
     FaultKind.PARTIAL_FILL_THEN_DROP: (Outcome.UNKNOWN, ({}, _HIDDEN)),
     FaultKind.DELAY: (Outcome.ACCEPTED, (_WAITING,)),
     FaultKind.ERROR_BEFORE: (Outcome.UNKNOWN, (*_STATUSES, {"status": 403})),

@@ -146,6 +146,7 @@ RAISES: dict[FaultKind, type[Exception] | None] = {
     FaultKind.HTML_200: None,
     FaultKind.DUPLICATED_RESPONSE: None,
     FaultKind.DELAYED_VISIBILITY: None,
+    FaultKind.DELAYED_TRADES: None,
     FaultKind.PARTIAL_FILL_THEN_DROP: ccxt.NetworkError,
     FaultKind.DELAY: None,
     FaultKind.ERROR_BEFORE: ccxt.ExchangeNotAvailable,
@@ -164,7 +165,8 @@ def place(client: Any, client_order_id: str, quantity: float = 0.01) -> Any:
 @pytest.mark.parametrize("kind", FaultKind)
 def test_ccxt_raises_what_it_raises_on_binance(venue: Venue, client: Any, kind: FaultKind) -> None:
     before = venue.faults.report()["met"].get(kind, 0)
-    hidden = {"hidden_seconds": "0.01"} if kind is FaultKind.DELAYED_VISIBILITY else {}
+    hides = kind in {FaultKind.DELAYED_VISIBILITY, FaultKind.DELAYED_TRADES}
+    hidden = {"hidden_seconds": "0.01"} if hides else {}
     venue.faults.add(kind=kind, **PLACE_ORDER, **hidden)
     raises = RAISES[kind]
     if raises is None:
@@ -208,6 +210,13 @@ def test_the_trades_of_a_hidden_order_are_hidden_with_it_and_its_balance_is_not(
         place(client, "hidden-trades")
     assert len(client.fetch_my_trades(SYMBOL)) == trades
     assert client.fetch_balance()["total"]["USDT"] < held
+
+
+def test_trades_may_come_later_than_the_order_they_filled(venue: Venue, client: Any) -> None:
+    venue.faults.add(kind="delayed_trades", **PLACE_ORDER, hidden_seconds="3600")
+    placed = place(client, f"no-trades-{uuid4().hex[:8]}")
+    assert client.fetch_order(placed["id"], SYMBOL)["filled"] == 0.01
+    assert client.fetch_my_trades(SYMBOL, params={"orderId": placed["id"]}) == []
 
 
 def test_a_hidden_order_and_its_trades_are_shown_when_its_time_has_come(venue: Venue, client: Any) -> None:
