@@ -244,6 +244,15 @@ def test_half_of_an_order_is_filled_before_its_answer_is_lost(venue: Venue, clie
     place(client, "the-book-is-whole-again", 0.03)
 
 
+def test_a_request_that_is_late_beyond_its_receive_window_places_nothing(venue: Venue, client: Any) -> None:
+    venue.faults.add(kind="delay", **PLACE_ORDER, seconds="0.5")
+    late = {"newClientOrderId": "late-beyond-its-window", "recvWindow": 400}
+    with pytest.raises(ccxt.InvalidNonce, match="-1021"):
+        client.create_order(SYMBOL, "market", "buy", 0.01, None, late)
+    with pytest.raises(ccxt.OrderNotFound):
+        client.fetch_order(None, SYMBOL, {"clientOrderId": "late-beyond-its-window"})
+
+
 def test_after_a_duplicated_response_the_next_request_reads_its_own(venue: Venue, client: Any) -> None:
     venue.faults.add(kind="duplicated_response", **PLACE_ORDER, count=5)
     for number in range(5):
