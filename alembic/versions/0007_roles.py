@@ -61,6 +61,27 @@ GRANT INSERT ON decisions, approvals, reservations, orders, positions, fills, ba
 GRANT UPDATE ON accounts, decisions, reservations, orders, positions, balances, equity TO alina_executor;
 """
 
+# A program may step back; only a person, who logs in as the owner, lets it go on.
+_STATES = """
+CREATE FUNCTION strictness(trading_state text) RETURNS integer LANGUAGE sql IMMUTABLE
+    RETURN CASE trading_state WHEN 'ACTIVE' THEN 0 WHEN 'REDUCING' THEN 1 ELSE 2 END;
+
+CREATE FUNCTION only_the_owner_loosens() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF strictness(NEW.trading_state) < strictness(OLD.trading_state)
+        AND NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER')
+    THEN
+        RAISE EXCEPTION '% may not move the trading state from % to %',
+            current_user, OLD.trading_state, NEW.trading_state USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER only_the_owner_loosens BEFORE UPDATE ON accounts
+    FOR EACH ROW EXECUTE FUNCTION only_the_owner_loosens();
+"""
+
 # Rights keep the agents out; these also bind the executor and, unless it disables them, the owner.
 _TRIGGERS = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -131,7 +152,7 @@ CREATE TRIGGER orders_move_forward BEFORE UPDATE ON orders
 
 def upgrade() -> None:
     """Raises InsufficientPrivilege, with what to do, where the roles must be made by somebody else."""
-    for statements in (_ROLES, _BOTH, _AGENT, _EXECUTOR, _TRIGGERS):
+    for statements in (_ROLES, _BOTH, _AGENT, _EXECUTOR, _STATES, _TRIGGERS):
         op.execute(statements)
 
 
@@ -139,10 +160,12 @@ def downgrade() -> None:
     """The roles stay: other databases of the server may use them."""
     op.execute(
         """
+        DROP TRIGGER only_the_owner_loosens ON accounts;
         DROP TRIGGER orders_move_forward ON orders;
         DROP TRIGGER orders_are_as_approved ON orders;
         DROP TRIGGER decisions_are_final ON decisions;
         DROP TRIGGER proposals_never_change ON proposals;
+        DROP FUNCTION only_the_owner_loosens, strictness;
         DROP FUNCTION check_order_moves_forward, order_rank, check_order_is_as_approved, refuse_change;
         REVOKE ALL ON ALL TABLES IN SCHEMA public FROM alina_agent, alina_executor;
         REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM alina_agent, alina_executor;

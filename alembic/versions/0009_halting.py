@@ -25,8 +25,8 @@ def upgrade() -> None:
         INSERT INTO system_state DEFAULT VALUES;
         GRANT SELECT ON system_state TO alina_agent, alina_executor;
         GRANT UPDATE ON system_state TO alina_executor;
-        GRANT SELECT ON system_state TO alina_agent, alina_executor;
-        GRANT UPDATE ON system_state TO alina_executor;
+        CREATE TRIGGER only_the_owner_loosens BEFORE UPDATE ON system_state
+            FOR EACH ROW EXECUTE FUNCTION only_the_owner_loosens();
         ALTER TABLE accounts ADD COLUMN wind_down varchar(32) DEFAULT 'none' NOT NULL,
             ADD CONSTRAINT ck_accounts_wind_down CHECK (wind_down IN ('none', 'cancel', 'flatten'));
         """

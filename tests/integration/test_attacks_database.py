@@ -306,6 +306,24 @@ def test_a_decision_is_not_taken_back(books: Ledger, engines: dict[str, Engine])
         assert attempt(connection, f"UPDATE decisions SET {change}") == "23000"  # noqa: S608
 
 
+@pytest.mark.parametrize("table", ["accounts", "system_state"])
+def test_the_executor_may_stop_trading_and_only_the_owner_lets_it_go_on(
+    books: Ledger, owner: Engine, engines: dict[str, Engine], table: str
+) -> None:
+    def move(state: str) -> str:
+        return f"UPDATE {table} SET trading_state = '{state}'"  # noqa: S608
+
+    with engines[EXECUTOR].begin() as connection:
+        connection.execute(text(move("REDUCING")))
+        connection.execute(text(move("HALTED")))
+    with engines[EXECUTOR].connect() as connection:
+        assert attempt(connection, move("HALTED")) is None
+        assert attempt(connection, move("REDUCING")) == INSUFFICIENT_PRIVILEGE
+        assert attempt(connection, move("ACTIVE")) == INSUFFICIENT_PRIVILEGE
+    with owner.begin() as connection:
+        connection.execute(text(move("ACTIVE")))
+
+
 def test_a_table_of_the_executors_own_does_not_fool_the_check_of_orders(
     books: Ledger, engines: dict[str, Engine]
 ) -> None:
