@@ -1,5 +1,6 @@
 """What becomes of an order when the exchange, or the world between decision and order, misbehaves."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -70,6 +71,13 @@ def order_of(one: System, decision: Decision) -> LedgerOrder:
 def reserved(one: System) -> Decimal:
     with one.work() as uow:
         return uow.ledger.reserved(one.runtime.account, "USDT")
+
+
+def bought(one: System) -> Decimal:
+    with one.work() as uow:
+        return sum(
+            (held.bought_quantity for held in uow.ledger.open_positions(one.runtime.account)), Decimal(0)
+        )
 
 
 def state_of(one: System) -> TradingState:
@@ -151,14 +159,29 @@ def test_fills_that_cannot_be_read_are_recorded_later(make: Make, venue: Running
     assert one.on_venue() == 1
 
 
+def test_an_order_whose_trades_are_listed_late_is_settled_with_them_and_not_before(
+    make: Make, venue: RunningVenue
+) -> None:
+    one = make()
+    venue.fail("delayed_trades", *ORDER, hidden_seconds="1")
+    decision = one.execute(proposal(one).id)
+    deadline = time.monotonic() + 20
+    while not (order := order_of(one, decision)).settled:
+        assert (order.state, bought(one)) == (OrderState.FILLED, 0)
+        assert time.monotonic() < deadline
+        assert reconciliation.reconcile(one.runtime) == []
+    assert bought(one) == order.filled_quantity * Decimal("0.999")  # less the fee
+    assert one.on_venue() == 1
+
+
 def test_an_order_the_exchange_refuses_is_final_and_frees_its_money(make: Make) -> None:
     one = make()
 
     class Refusing(Counting):
         """Whatever is ordered, the venue is asked for less than it takes."""
 
-        def submit(self, order: Order) -> Any:
-            return self._exchange.submit(replace(order, quantity=Decimal("0.00001")))
+        def submit(self, order: Order, **more: Any) -> Any:
+            return self._exchange.submit(replace(order, quantity=Decimal("0.00001")), **more)
 
     one = one.with_parts(exchange=Refusing(one.exchange))
     order = order_of(one, one.execute(proposal(one).id))
