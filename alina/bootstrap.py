@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,11 @@ def make_exchange(settings: Settings, keys: Keys) -> Exchange:
     from alina.exchange.options import merged
 
     section = settings.market.exchange
-    options = section.options
+    window = settings.execution.receive_window // timedelta(milliseconds=1)
+    defaults: dict[str, Any] = {"options": {"recvWindow": window}}
     if section.mode == "paper":
-        options = merged(_paper_options(settings), options)
+        defaults = merged(defaults, _paper_options(settings))
+    options = merged(defaults, section.options)
     return CcxtExchange(
         section.id, api_key=keys.api_key, secret=keys.secret, options=options, timeout=section.timeout
     )

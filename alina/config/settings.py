@@ -46,6 +46,9 @@ class Execution(Section):
         timedelta(seconds=30),
         description="wall time until an order unknown to the exchange counts as never sent",
     )
+    resend_max: int = Field(
+        1, ge=0, le=3, description="times an order is sent again that the exchange proves it never had"
+    )
     soft_shutdown: Duration = Field(
         timedelta(seconds=20), description="time running tasks get when a worker must stop"
     )
@@ -54,7 +57,17 @@ class Execution(Section):
     def _limits_in_order(self) -> "Execution":
         if self.task_soft_time_limit >= self.task_time_limit:
             raise ValueError("task_soft_time_limit must be shorter than task_time_limit")
+        if self.resend_max and self.settle_after < timedelta(seconds=2):
+            raise ValueError(
+                "settle_after must be at least 2s for an order to be sent again; or resend_max 0"
+            )
         return self
+
+    @property
+    def receive_window(self) -> timedelta:
+        """How long a request is good for on its way: over well before anybody may send the order again."""
+        longest = timedelta(seconds=5)
+        return min(longest, self.settle_after / 2) if self.resend_max else longest
 
 
 class ExchangeSection(Section):
@@ -379,7 +392,21 @@ class Settings(BaseSettings):
                 "at this market.venue.speed a price is older than risk.max_price_age before it can be used: "
                 "lower the speed or raise max_price_age"
             )
+        if self.resends and self._told_receive_window() >= self.execution.settle_after:
+            raise ValueError(
+                "market.exchange.options.options.recvWindow must be shorter than execution.settle_after: "
+                "else an order sent again could meet its first request"
+            )
         return self
+
+    def _told_receive_window(self) -> timedelta:
+        told = (self.market.exchange.options.get("options") or {}).get("recvWindow", 0)
+        return timedelta(milliseconds=int(told))
+
+    @property
+    def resends(self) -> int:
+        """`execution.resend_max`, where the exchange refuses a request that is late; else none."""
+        return self.execution.resend_max if self.market.exchange.id.startswith("binance") else 0
 
     @classmethod
     def settings_customise_sources(

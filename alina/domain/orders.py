@@ -119,7 +119,9 @@ class LedgerOrder(Record):
     filled_quantity: Decimal
     #: quote, fees aside
     filled_notional: Decimal
-    #: the three are wall time; submitted_at is committed before the request leaves
+    #: how often its request was about to leave, each committed before it did
+    attempts: int
+    #: the three are wall time; submitted_at is of the newest attempt
     created_at: datetime
     submitted_at: datetime
     acknowledged_at: datetime | None

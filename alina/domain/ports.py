@@ -37,8 +37,11 @@ class Exchange(Protocol):
 
     def balances(self) -> Balances: ...
 
-    def submit(self, order: Order) -> PlacedOrder:
+    def submit(self, order: Order, *, signed_at: datetime | None = None) -> PlacedOrder:
         """Send the order once, never retrying by itself.
+
+        `signed_at` is the wall time that the request bears (default: when it leaves). An exchange with a
+        receive window refuses one that is older, however late it arrives.
 
         Raises OrderRejected (the exchange refused it: final) or OrderFateUnknown
         (ask `find` before anything else). No other error leaves this method.

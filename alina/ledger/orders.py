@@ -100,6 +100,18 @@ class Orders(Part):
         answer = self._session.scalar(query.where(OrderRow.client_order_id == client_order_id))
         return found(answer, f"order {client_order_id}")
 
+    def claim_resend(self, client_order_id: str, *, after_attempt: int) -> bool:
+        """Count one more attempt, submitted now; True for the one caller that may send it, once this commits.
+
+        False where the order is no longer SUBMITTING, or somebody has sent it since that attempt.
+        """
+        row = locked_order(self._session, client_order_id)
+        if row.state is not OrderState.SUBMITTING or row.attempts != after_attempt:
+            return False
+        row.attempts, row.submitted_at = after_attempt + 1, func.clock_timestamp()
+        self._session.flush()
+        return True
+
     def approved_without_order(self, *, older_than: timedelta) -> list[UUID]:
         """Proposals approved at least so long ago whose order was never claimed, oldest first."""
         query = (

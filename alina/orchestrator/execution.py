@@ -5,9 +5,19 @@ What if the process dies here?
   after the decision, before the claim: the sweeper finds an approved decision without an order; it is
   carried out only if it still stands.
   after the claim, before or during the request, or before its answer is stored: the order stays
-  SUBMITTING; nobody sends it again, `settle` asks the exchange what became of it.
+  SUBMITTING; `settle` asks the exchange what became of it. It is sent again on one proof only, below.
+  after a further attempt is counted: as after the claim.
+
+Why can an order that is sent again not meet its first request? Each request bears the time of its attempt,
+taken before that is committed (`submitted_at`), and the exchange refuses it `execution.receive_window`
+later: a request that is stuck in a network, or in a process that stands still, is worth nothing by then.
+Only who asks `settle_after` after the attempt, which is at least twice the window, and is told that there
+is no such order, may count the next attempt; and only if the attempt is still the one that was asked
+about. All this holds while the clocks here, of the database and of the exchange differ by less than half
+of `settle_after`. Should they not, `reconcile` finds the second order by its fills and sets REDUCING.
 """
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -32,15 +42,15 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     decision = review.decide(runtime, proposal_id)
     if decision.content_hash is None:
         return decision
-    order = _claim(runtime, decision)
-    if order is not None:
-        _submit(runtime, order)
+    claimed = _claim(runtime, decision)
+    if claimed is not None:
+        _submit(runtime, *claimed)
     settle(runtime, client_order_id_for(decision.id))
     return decision
 
 
-def _claim(runtime: Runtime, decision: Decision) -> Order | None:
-    """The order, stored as SUBMITTING, if this caller is the one to send it.
+def _claim(runtime: Runtime, decision: Decision) -> tuple[Order, datetime] | None:
+    """The order, stored as SUBMITTING, and its attempt's time, if this caller is the one to send it.
 
     An approval that no longer stands ends as a rejected order that was never sent, which gives its
     reservation back.
@@ -48,13 +58,13 @@ def _claim(runtime: Runtime, decision: Decision) -> Order | None:
     with runtime.unit_of_work() as uow:
         proposal = uow.ledger.proposal(decision.proposal_id)
         account = uow.ledger.lock_account(proposal.account)
-        order = _order(proposal, decision)
+        order, signed_at = _order(proposal, decision), datetime.now(UTC)
         if not uow.ledger.claim_order(decision, order):
             return None
         state = halting.in_force(runtime.settings, account).trading_state  # the last look before the request
         obstacle = _obstacle(runtime, proposal, decision, state)
         if obstacle is None:
-            return order
+            return order, signed_at
         uow.ledger.record_rejected(order.client_order_id, message=f"{NOT_SENT}: {obstacle}")
     log.warning("approval not carried out", order=order.client_order_id, reason=obstacle)
     return None
@@ -80,10 +90,10 @@ def _order(proposal: Proposal, decision: Decision) -> Order:
     )
 
 
-def _submit(runtime: Runtime, order: Order) -> None:
+def _submit(runtime: Runtime, order: Order, signed_at: datetime) -> None:
     """Send the claimed order once. Whatever is not the exchange's clear word leaves it SUBMITTING."""
     try:
-        placed = runtime.exchange.submit(order)
+        placed = runtime.exchange.submit(order, signed_at=signed_at)
     except OrderRejected as error:
         log.warning("order rejected", order=order.client_order_id, error=str(error))
         with runtime.unit_of_work() as uow:
@@ -104,18 +114,20 @@ def _record(runtime: Runtime, placed: PlacedOrder) -> None:
 def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
     """Bring one order up to the exchange's word: its state, its fills, its position.
 
-    An order that the exchange does not know `execution.settle_after` after its submission was never
-    there: it is rejected, never sent again. Raises ExchangeUnavailable (transient).
+    An order that the exchange does not know `execution.settle_after` after its newest attempt was never
+    there: it is sent again if that is allowed, or rejected. Raises ExchangeUnavailable (transient).
     """
     with runtime.unit_of_work() as uow:
         known = uow.ledger.order(client_order_id)
+        # before the question: an absence seen earlier proves nothing
+        is_due = uow.ledger.submitted_before(client_order_id, runtime.settings.execution.settle_after)
     if known.settled:
         return known
     symbol = known.order.symbol
     if not known.state.is_final:
         placed = runtime.exchange.find(symbol, client_order_id)
         if placed is None:
-            return _absent(runtime, known)
+            return _absent(runtime, known) if is_due else known
         _record(runtime, placed)
     with runtime.unit_of_work() as uow:
         known = uow.ledger.order(client_order_id)
@@ -132,16 +144,39 @@ def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
 
 
 def _absent(runtime: Runtime, known: LedgerOrder) -> LedgerOrder:
-    """The exchange knows no such order: too early to say, or it never arrived."""
+    """The exchange never had this attempt of the order: make the next one, or give the order up."""
+    name = known.order.client_order_id
+    if known.attempts <= runtime.settings.resends:
+        signed_at = _claim_resend(runtime, known)
+        if signed_at is not None:
+            log.warning("order sent again", order=name, attempt=known.attempts + 1)
+            _submit(runtime, known.order, signed_at)
+            return settle(runtime, name)
     with runtime.unit_of_work() as uow:
-        if not uow.ledger.submitted_before(
-            known.order.client_order_id, runtime.settings.execution.settle_after
-        ):
-            return known
-        uow.ledger.record_rejected(
-            known.order.client_order_id, message="the exchange knows no order of this id: it never arrived"
-        )
-        return uow.ledger.order(known.order.client_order_id)
+        uow.ledger.lock_account(known.order.account)
+        newest = uow.ledger.order(name)
+        if (newest.state, newest.attempts) != (known.state, known.attempts):
+            return newest  # somebody else has moved it since we asked
+        uow.ledger.record_rejected(name, message="the exchange knows no order of this id: it never arrived")
+        return uow.ledger.order(name)
+
+
+def _claim_resend(runtime: Runtime, known: LedgerOrder) -> datetime | None:
+    """The time of one more attempt, counted; None where the approval no longer stands or it is another's."""
+    with runtime.unit_of_work() as uow:
+        account = uow.ledger.lock_account(known.order.account)
+        decision = uow.ledger.decision(known.decision_id)
+        proposal = uow.ledger.proposal(decision.proposal_id)
+        state = halting.in_force(runtime.settings, account).trading_state
+        obstacle = _obstacle(runtime, proposal, decision, state)
+        if obstacle is None and proposal.expires_at <= runtime.clock.now():
+            obstacle = f"the proposal expired at {proposal.expires_at}"
+        if obstacle is not None:
+            log.warning("order not sent again", order=known.order.client_order_id, reason=obstacle)
+            return None
+        signed_at = datetime.now(UTC)
+        is_ours = uow.ledger.claim_resend(known.order.client_order_id, after_attempt=known.attempts)
+    return signed_at if is_ours else None
 
 
 def _after_settlement(runtime: Runtime, known: LedgerOrder) -> None:

@@ -176,6 +176,7 @@ def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str,
         "system": {"data_folder": home, "account": account},
         "execution": {
             "settle_after": "1ms",
+            "resend_max": 0,
             "task_soft_time_limit": "9ms",
             "task_time_limit": "10ms",
             "concurrency": 1,
@@ -217,6 +218,11 @@ class System:
     def with_parts(self, **parts: Any) -> "System":
         """The same system with other parts of its runtime."""
         return replace(self, runtime=replace(self.runtime, **parts))
+
+    def resending(self, times: int = 1) -> "System":
+        """The same system in a hurry: a test does not wait until an absence counts in production."""
+        execution = self.runtime.settings.execution.model_copy(update={"resend_max": times})
+        return self.with_parts(settings=self.runtime.settings.model_copy(update={"execution": execution}))
 
     def work(self) -> AbstractContextManager[UnitOfWork]:
         return self.runtime.unit_of_work()

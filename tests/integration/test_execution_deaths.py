@@ -25,7 +25,7 @@ Make = Callable[..., System]
 
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=60) as venue:
+    with running_venue(tmp_path_factory.mktemp("home"), symbols=90) as venue:
         yield venue
 
 
@@ -128,10 +128,11 @@ def assert_the_books_are_equal(one: System, where: str) -> None:
     assert len({order.decision_id for order in orders}) == len(orders), where
 
 
-def test_a_buy_dies_at_every_step_and_is_never_doubled_or_lost(make: Make) -> None:
+@pytest.mark.parametrize("resends", [0, 1])
+def test_a_buy_dies_at_every_step_and_is_never_doubled_or_lost(make: Make, resends: int) -> None:
     step, places = 0, []
     while True:
-        step, one, fuse = step + 1, make(), Fuse(step + 1)
+        step, one, fuse = step + 1, make().resending(resends), Fuse(step + 1)
         dying = with_fuse(one, fuse)
         try:
             dying.run()
@@ -145,7 +146,7 @@ def test_a_buy_dies_at_every_step_and_is_never_doubled_or_lost(make: Make) -> No
         never_sent = fuse.burnt_at == "before submit" or (
             fuse.burnt_at == "after a commit" and places.count("before submit") == 0 and not one.on_venue()
         )
-        assert one.on_venue() == (0 if never_sent else 1), f"step {step}: {fuse.burnt_at}"
+        assert one.on_venue() == (0 if never_sent and not resends else 1), f"step {step}: {fuse.burnt_at}"
     assert {"before submit", "after submit", "before trading.execute_proposal is sent"} <= set(places)
 
 
@@ -187,10 +188,10 @@ home, symbol, account, database_url, proposal_id, point = sys.argv[1:]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 submit, fills = CcxtExchange.submit, CcxtExchange.fills
 
-def dying_submit(self, order):
+def dying_submit(self, order, **more):
     if point == "before submit":
         die()
-    placed = submit(self, order)
+    placed = submit(self, order, **more)
     if point == "after submit":
         die()
     return placed

@@ -164,6 +164,7 @@ class OrderRow(Base):
         not_negative("filled_notional"),
         CheckConstraint(f"NOT settled OR state IN ({_FINAL})", name="settled_is_final"),
         CheckConstraint("state <> 'filled' OR filled_quantity > 0", name="filled_has_quantity"),
+        CheckConstraint("attempts BETWEEN 1 AND 4", name="attempts"),
         Index("ix_orders_unsettled", "account", "symbol", postgresql_where=text("NOT settled")),
         Index(None, "acknowledged_at"),
     )
@@ -188,6 +189,8 @@ class OrderRow(Base):
     acknowledged_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     settled: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: how often the request left, or was about to
+    attempts: Mapped[int] = mapped_column(server_default="1")
 
 
 class PositionRow(Base):
@@ -249,6 +252,7 @@ class FillRow(Base):
         above_zero("quantity"),
         above_zero("price"),
         finite("fee"),
+        above_zero("fee_rate"),
         not_negative("smallest_sale"),
         Index(None, "client_order_id"),
         Index(None, "position_id"),
@@ -270,3 +274,5 @@ class FillRow(Base):
     #: base; what the market's rules did not allow to be sold alone after this fill
     smallest_sale: Mapped[Decimal]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    #: quote an asset of the fee when we learnt of it; only of a fee in neither base nor quote
+    fee_rate: Mapped[Decimal | None]
