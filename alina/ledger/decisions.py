@@ -1,15 +1,16 @@
 """Decisions: one verdict a proposal, and the reservation that an approval holds."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Uuid, bindparam, func, select, text, update
 
-from alina.db.tables import ApprovalRow, DecisionRow, OrderRow, ProposalRow, ReservationRow
+from alina.db.engine import json_text
+from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
 from alina.domain.decisions import (
     Approved,
     Decision,
@@ -24,6 +25,28 @@ from alina.domain.orders import OrderSide, OrderState
 from alina.errors import LedgerError
 from alina.ledger.part import Part, found, record_of
 
+#: the verdict of a proposal stored with exactly this content, and with it the reservation of an approval or
+#: the question to a person: all in one round trip, since the account is locked
+_DECIDE = text("""
+WITH stored AS (
+    INSERT INTO decisions
+        (id, proposal_id, verdict, reason, message, content_hash, snapshot, decided_at)
+    SELECT :id, p.id, :verdict, CAST(:reason AS integer), :message, CAST(:content_hash AS text),
+           CAST(:snapshot AS jsonb), :decided_at
+    FROM proposals p WHERE p.id = :proposal_id AND p.content_hash = :proposed_hash
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), reserved AS (
+    INSERT INTO reservations (decision_id, account, asset, amount)
+    SELECT id, :account, :asset, CAST(:amount AS numeric) FROM stored WHERE CAST(:asset AS text) IS NOT NULL
+), asked AS (
+    INSERT INTO approvals (decision_id, proposal_id, content_hash, expires_at)
+    SELECT id, :proposal_id, :proposed_hash, CAST(:expires_at AS timestamptz) FROM stored
+    WHERE CAST(:expires_at AS timestamptz) IS NOT NULL
+)
+SELECT id FROM stored
+""").bindparams(bindparam("id", type_=Uuid()), bindparam("proposal_id", type_=Uuid()))
+
 
 class Decisions(Part):
     """The decisions' part of the ledger."""
@@ -37,23 +60,37 @@ class Decisions(Part):
         was approved.
         """
         decision_id = uuid5(proposal.id, "decision")
+        columns = {"snapshot": dict(snapshot), "decided_at": decided_at, **_columns(verdict)}
+        if not isinstance(verdict, Approved) or verdict.content_hash == content_hash(proposal):
+            row = self._insert(decision_id, proposal, columns, verdict)
+            if row is not None:
+                return row
         self._check_content(proposal, verdict)
-        row = self._session.scalar(
-            insert(DecisionRow)
-            .values(
-                id=decision_id,
-                proposal_id=proposal.id,
-                snapshot=dict(snapshot),
-                decided_at=decided_at,
-                **_columns(verdict),
-            )
-            .on_conflict_do_nothing()
-            .returning(DecisionRow)
-        )
-        if row is None:
-            return self.decision(decision_id)
-        self._follow_up(row, proposal, verdict)
-        return decision_of_row(row)
+        return self.decision(decision_id)
+
+    def _insert(
+        self, decision_id: UUID, proposal: Proposal, columns: Mapping[str, Any], verdict: Verdict
+    ) -> Decision | None:
+        """The new decision with what it brings along; None if one is stored, or the proposal is another."""
+        snapshot = json_text(columns["snapshot"])
+        parameters = {
+            **dict.fromkeys(("reason", "content_hash", "asset", "amount", "expires_at")),
+            **columns,
+            "snapshot": snapshot,
+            "id": decision_id,
+            "proposal_id": proposal.id,
+            "account": proposal.account,
+            "proposed_hash": content_hash(proposal),
+        }
+        if isinstance(verdict, Approved):
+            parameters |= {"asset": verdict.reserve_asset, "amount": verdict.reserve_amount}
+        elif isinstance(verdict, NeedsApproval):
+            parameters["expires_at"] = verdict.expires_at
+        if self._session.execute(_DECIDE, parameters).scalar() is None:
+            return None
+        stored = {"content_hash": None, **columns, "snapshot": json.loads(snapshot)}
+        stored["reason"] = verdict.reason if isinstance(verdict, Denied) else None
+        return Decision(id=decision_id, proposal_id=proposal.id, **stored)
 
     def settle_decision(
         self,
@@ -79,7 +116,15 @@ class Decisions(Part):
         )
         if row is None:
             return self.decision(decision_id)
-        self._follow_up(row, proposal, verdict)
+        if isinstance(verdict, Approved):
+            reservation = ReservationRow(
+                decision_id=decision_id,
+                account=proposal.account,
+                asset=verdict.reserve_asset,
+                amount=verdict.reserve_amount,
+            )
+            self._session.add(reservation)
+            self._session.flush()
         return decision_of_row(row)
 
     def decision(self, decision_id: UUID) -> Decision:
@@ -118,27 +163,6 @@ class Decisions(Part):
             hashes.add(verdict.content_hash)
         if len(hashes) != 1:
             raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
-
-    def _follow_up(self, decision: DecisionRow, proposal: Proposal, verdict: Verdict) -> None:
-        """What a new verdict brings with it: a reservation, or a question to a person."""
-        if isinstance(verdict, Approved):
-            self._session.execute(
-                insert(ReservationRow).values(
-                    decision_id=decision.id,
-                    account=proposal.account,
-                    asset=verdict.reserve_asset,
-                    amount=verdict.reserve_amount,
-                )
-            )
-        elif isinstance(verdict, NeedsApproval):
-            self._session.execute(
-                insert(ApprovalRow).values(
-                    decision_id=decision.id,
-                    proposal_id=proposal.id,
-                    content_hash=content_hash(proposal),
-                    expires_at=verdict.expires_at,
-                )
-            )
 
 
 def decision_of_row(row: DecisionRow) -> Decision:

@@ -30,14 +30,14 @@ def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
     proposal.
     """
     with runtime.unit_of_work() as uow:
-        proposal = uow.ledger.proposal(proposal_id)
-        stored = uow.ledger.decision_of(proposal_id)
-        if stored is not None and _stands(runtime, uow, stored):
+        proposal, stored = uow.ledger.proposal_and_decision(proposal_id)
+        approval = _approval(uow, stored)
+        if stored is not None and (approval is None or _may_be_answered(runtime, approval)):
             return stored
     asked = limits(runtime.settings)
     seen = look(runtime, proposal.symbol, asked)
     with runtime.unit_of_work() as uow:
-        decision = _decide(runtime, uow, proposal, seen, asked)
+        decision = _decide(runtime, uow, proposal, approval, seen, asked)
     log.info(
         "decided",
         proposal=str(proposal_id),
@@ -50,23 +50,28 @@ def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
     return decision
 
 
-def _stands(runtime: Runtime, uow: UnitOfWork, stored: Decision) -> bool:
-    """Whether there is nothing to do: settled, or a person still has time to answer."""
-    if stored.verdict != _WAITING:
-        return True
-    approval = uow.ledger.approval(stored.id)
+def _approval(uow: UnitOfWork, stored: Decision | None) -> Approval | None:
+    """What a person was asked and may have answered, if that is still what the decision waits for."""
+    if stored is None or stored.verdict != _WAITING:
+        return None
+    return uow.ledger.approval(stored.id)
+
+
+def _may_be_answered(runtime: Runtime, approval: Approval) -> bool:
+    """Whether a person still has time."""
     return approval.answer is None and runtime.clock.now() <= approval.expires_at
 
 
 def _decide(
-    runtime: Runtime, uow: UnitOfWork, proposal: Proposal, seen: MarketLook, asked: Limits
+    runtime: Runtime,
+    uow: UnitOfWork,
+    proposal: Proposal,
+    approval: Approval | None,
+    seen: MarketLook,
+    asked: Limits,
 ) -> Decision:
-    """Review and store under the account's lock; what another has settled meanwhile stays."""
+    """Review and store under the account's lock; what another has stored meanwhile stays."""
     account = halting.in_force(runtime.settings, uow.ledger.lock_account(proposal.account))
-    stored = uow.ledger.decision_of(proposal.id)
-    if stored is not None and _stands(runtime, uow, stored):
-        return stored
-    approval = uow.ledger.approval(stored.id) if stored is not None else None
     shown = snapshot(
         runtime,
         uow,
@@ -77,11 +82,12 @@ def _decide(
         agreed_hash=approval.content_hash if approval is not None else None,
     )
     verdict = _unanswered(approval, shown.now) or kernel.review(proposal, shown, asked, checks=runtime.checks)
+    figures_shown = figures(shown)
     if approval is None:
-        return uow.ledger.save_decision(proposal, verdict, snapshot=figures(shown), decided_at=shown.now)
-    if isinstance(verdict, NeedsApproval):  # the kernel asks once: this hash was agreed to
-        verdict = Denied(reason=ReasonCode.KERNEL_ERROR, message=f"asked again: {verdict.message}")
-    return uow.ledger.settle_decision(proposal, verdict, snapshot=figures(shown), decided_at=shown.now)
+        return uow.ledger.save_decision(proposal, verdict, snapshot=figures_shown, decided_at=shown.now)
+    if isinstance(verdict, NeedsApproval):  # a person is asked once
+        verdict = Denied(reason=ReasonCode.APPROVAL_OF_ANOTHER_CONTENT, message=verdict.message)
+    return uow.ledger.settle_decision(proposal, verdict, snapshot=figures_shown, decided_at=shown.now)
 
 
 def _unanswered(approval: Approval | None, now: datetime) -> Denied | None:
