@@ -86,15 +86,15 @@ def trade_until_done(runtime: Runtime, database_url: str, meet: Callable[[str], 
     A message that is sent lives in this process only: whoever kills it has lost the broker's messages too.
     """
     sent: list[tuple[Any, ...]] = []
-    parts = replace(
+    own = replace(
         runtime, unit_of_work=units_of_work(database_url), send=lambda *message: sent.append(message)
     )
-    parts = with_points(parts, meet)
+    parts = with_points(own, meet)
     deadline = time.monotonic() + LIMIT
     while True:
         with suppress(TransientError, ExchangeError):  # a task would be repeated
             _work_once(parts, sent)
-        if is_done(replace(parts, unit_of_work=units_of_work(database_url))):
+        if is_done(own):
             return
         assert time.monotonic() < deadline, "stuck"
         time.sleep(0.02)

@@ -81,6 +81,8 @@ class Ground:
 
     venue: RunningVenue
     database_url: str
+    #: on connections that no executor has
+    unit_of_work: Callable[[], Any]
 
     def account(self, symbols: int, **sections: Mapping[str, Any]) -> Runtime:
         """A new account that holds what the venue's account holds now."""
@@ -96,7 +98,7 @@ class Ground:
             exchange=self.venue.exchange,
             clock=self.venue.clock,
         )
-        runtime = replace(runtime, unit_of_work=units_of_work(self.database_url))
+        runtime = replace(runtime, unit_of_work=self.unit_of_work)
         bootstrap.prepare_ledger(settings, database_url=self.database_url)
         for name in names:
             polling.poll_symbol(runtime, name)
@@ -189,7 +191,7 @@ class Ground:
 def proving_ground(home: Path, postgres: str, *, symbols: int) -> Iterator[Ground]:
     """A venue of so many symbols, and a database of its own."""
     with running_venue(home, symbols=symbols) as venue, migrated(postgres) as url:
-        yield Ground(venue, url)
+        yield Ground(venue, url, units_of_work(url))
 
 
 def points_of(ground: Ground, record: Path, scenario: "Scenario") -> list[str]:

@@ -78,6 +78,7 @@ def test_trading_goes_on_and_the_books_agree_after(
         system.wait_for_more(runs=2, orders=1)
         slowest = max(slowest, time.monotonic() - started)
     account = eventually(lambda: system.status().account, "the ledger answers")
+    assert account is not None
     assert account.trading_state is TradingState.ACTIVE, account.reason
     system.assert_books_agree()
     chaos_table.add([(name, Result(name, runs=ROUNDS, faults=ROUNDS, seconds=slowest))])
