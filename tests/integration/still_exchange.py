@@ -18,6 +18,8 @@ class StillExchange(Exchange):
 
     def __init__(self, quote: str = "1000000") -> None:
         self.now = NOW
+        #: assets of which there is enough to sell
+        self.bases: tuple[str, ...] = ()
         self._quote = Decimal(quote)
 
     def market(self, symbol: str) -> Market:
@@ -50,7 +52,8 @@ class StillExchange(Exchange):
         )
 
     def balances(self) -> Balances:
-        return {"USDT": Balance(asset="USDT", free=self._quote, locked=Decimal(0))}
+        amounts = {"USDT": self._quote, **dict.fromkeys(self.bases, Decimal(1000))}
+        return {asset: Balance(asset=asset, free=free, locked=Decimal(0)) for asset, free in amounts.items()}
 
     def clock_difference_ms(self) -> int:
         return 0
