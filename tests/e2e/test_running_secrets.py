@@ -86,6 +86,14 @@ def test_no_secret_is_in_a_log(trading: RunningSystem) -> None:
     assert [name for name in ALL if trading.folder.secret(name).encode() in written] == []
 
 
+def test_every_process_gets_by_with_the_rights_of_its_role(trading: RunningSystem) -> None:
+    refused = {
+        path.name for path in trading.folder.path.rglob("*.log*") if b"permission denied" in path.read_bytes()
+    }
+
+    assert refused == set()
+
+
 def test_no_secret_is_in_a_row(trading: RunningSystem) -> None:
     secrets = [f"%{trading.folder.secret(name)}%" for name in ALL]
     engine = create_engine(bootstrap.connections(trading.settings).database_url, poolclass=NullPool)
