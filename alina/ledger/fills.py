@@ -1,6 +1,6 @@
 """Fills: what the exchange says was traded, once each, and how it moves the position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_UP, Decimal, localcontext
 from uuid import NAMESPACE_URL, uuid5
 
@@ -21,11 +21,19 @@ _DIGITS = 100
 class Fills(Part):
     """The fills' part of the ledger."""
 
-    def record_fills(self, client_order_id: str, fills: Sequence[Fill], *, market: Market) -> int:
+    def record_fills(
+        self,
+        client_order_id: str,
+        fills: Sequence[Fill],
+        *,
+        market: Market,
+        fee_rates: Mapping[str, Decimal] | None = None,
+    ) -> int:
         """Store the order's fills that are new, move the position, settle what is complete.
 
-        Returns how many were new. Raises LedgerError for fills of another order or symbol, and for
-        a sale of more than the position holds.
+        `fee_rates` gives the quote an asset of the fee, of assets that are neither base nor quote; without
+        its rate such a fee moves the balance and no position. Returns how many were new. Raises
+        LedgerError for fills of another order or symbol, and for a sale of more than the position holds.
         """
         order = locked_order(self._session, client_order_id)
         for fill in fills:
@@ -34,9 +42,10 @@ class Fills(Part):
         new = {fill.trade_id: fill for fill in fills if fill.trade_id not in known}
         for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
             with localcontext(prec=_DIGITS):
-                position = _move(self._session, order, fill, market)
+                rate = (fee_rates or {}).get(fill.fee_asset) if is_third_asset(fill, market) else None
+                position = _move(self._session, order, fill, market, rate)
             self._session.flush()
-            self._session.add(_row(order, fill, position, market))
+            self._session.add(_row(order, fill, position, market, rate))
             self._session.flush()
         settle_if_complete(self._session, order)
         return len(new)
@@ -76,10 +85,17 @@ def _check_fill(order: OrderRow, fill: Fill, market: Market) -> None:
         )
 
 
-def _move(session: Session, order: OrderRow, fill: Fill, market: Market) -> PositionRow:
+def is_third_asset(fill: Fill, market: Market) -> bool:
+    """Whether the fee was taken in neither of the two assets that were traded, e.g. BNB."""
+    return fill.fee_asset not in (market.base, market.quote)
+
+
+def _move(
+    session: Session, order: OrderRow, fill: Fill, market: Market, fee_rate: Decimal | None
+) -> PositionRow:
     """Apply one fill to the open position: additions only, so their order does not matter."""
     base_fee = fill.fee if fill.fee_asset == market.base else Decimal(0)
-    quote_fee = fill.fee if fill.fee_asset == market.quote else Decimal(0)
+    quote_fee = fill.fee if fill.fee_asset == market.quote else fill.fee * (fee_rate or Decimal(0))
     position = open_position_row(session, order.account, order.symbol)
     if fill.side is OrderSide.BUY:
         position = position or _opened(session, order, fill)
@@ -125,12 +141,15 @@ def _opened(session: Session, order: OrderRow, fill: Fill) -> PositionRow:
     return position
 
 
-def _row(order: OrderRow, fill: Fill, position: PositionRow, market: Market) -> FillRow:
+def _row(
+    order: OrderRow, fill: Fill, position: PositionRow, market: Market, fee_rate: Decimal | None
+) -> FillRow:
     return FillRow(
         account=order.account,
         client_order_id=order.client_order_id,
         position_id=position.id,
         smallest_sale=_smallest_sale(market, fill),
+        fee_rate=fee_rate,
         **values_of(fill),
     )
 

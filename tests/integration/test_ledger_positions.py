@@ -84,6 +84,22 @@ def test_a_fee_in_base_is_not_held_and_a_fee_in_a_third_asset_only_noted(ledger:
     assert ledger.fills("main", SYMBOL) == fills
 
 
+def test_a_fee_in_a_third_asset_with_a_price_is_part_of_the_cost_and_the_proceeds(ledger: Ledger) -> None:
+    bnb = {"BNB": D(600), "USDT": D(9)}  # of quote and base the rate does not matter
+    bought = claim(ledger, proposal())
+    ledger.record_placed(placed(bought, OrderState.FILLED, "1"))
+    pieces = [fill(bought, "1", "1", fee=D("0.001"), fee_asset="BNB")]
+    for _ in range(2):  # the second time changes nothing
+        ledger.record_fills(bought.client_order_id, pieces, market=MARKET, fee_rates=bnb)
+    assert held(ledger).cost == D("100.6")
+    sold = claim(ledger, proposal(OrderSide.SELL, reduce_only=True))
+    ledger.record_placed(placed(sold, OrderState.FILLED, "1"))
+    pieces = [fill(sold, "1", "2", fee=D("0.001"), fee_asset="BNB")]
+    ledger.record_fills(sold.client_order_id, pieces, market=MARKET, fee_rates=bnb)
+    (closed,) = ledger.closed_trades()
+    assert closed.proceeds == D("99.4")
+
+
 def test_recording_fills_again_changes_nothing(ledger: Ledger) -> None:
     order = trade(ledger, proposal())
     before = held(ledger)
