@@ -28,7 +28,7 @@ class Orders(Part):
 
         Raises LedgerError unless the stored decision approved exactly this order.
         """
-        self._check_approval(decision, order)
+        self._check_approval(decision.id, decision.content_hash, order)
         new = self._session.scalar(
             insert(OrderRow)
             .values(
@@ -104,10 +104,12 @@ class Orders(Part):
         """Count one more attempt, submitted now; True for the one caller that may send it, once this commits.
 
         False where the order is no longer SUBMITTING, or somebody has sent it since that attempt.
+        Raises LedgerError if it is not what was approved any more.
         """
         row = locked_order(self._session, client_order_id)
         if row.state is not OrderState.SUBMITTING or row.attempts != after_attempt:
             return False
+        self._check_approval(row.decision_id, row.content_hash, record_of(Order, row))
         row.attempts, row.submitted_at = after_attempt + 1, func.clock_timestamp()
         self._session.flush()
         return True
@@ -137,10 +139,10 @@ class Orders(Part):
         )
         return self._session.scalar(query) or 0
 
-    def _check_approval(self, decision: Decision, order: Order) -> None:
-        stored = found(self._session.get(DecisionRow, decision.id), f"decision {decision.id}")
+    def _check_approval(self, decision_id: UUID, approved_hash: str | None, order: Order) -> None:
+        stored = found(self._session.get(DecisionRow, decision_id), f"decision {decision_id}")
         if stored.verdict != "approved":
-            raise LedgerError(f"decision {decision.id} is {stored.verdict}: order approved ones only")
+            raise LedgerError(f"decision {decision_id} is {stored.verdict}: order approved ones only")
         row = found(self._session.get(ProposalRow, stored.proposal_id), f"proposal {stored.proposal_id}")
         ordered = replace(
             record_of(Proposal, row),
@@ -151,10 +153,10 @@ class Orders(Part):
             quantity=order.quantity,
             limit_price=order.limit_price,
         )
-        if not content_hash(ordered) == stored.content_hash == decision.content_hash:
-            raise LedgerError(f"order {order.client_order_id} is not what decision {decision.id} approved")
-        if order.client_order_id != client_order_id_for(decision.id):
-            raise LedgerError(f"order {order.client_order_id} is not named after its decision {decision.id}")
+        if not content_hash(ordered) == stored.content_hash == approved_hash:
+            raise LedgerError(f"order {order.client_order_id} is not what decision {decision_id} approved")
+        if order.client_order_id != client_order_id_for(decision_id):
+            raise LedgerError(f"order {order.client_order_id} is not named after its decision {decision_id}")
 
 
 def order_of_row(row: OrderRow) -> LedgerOrder:

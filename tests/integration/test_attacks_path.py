@@ -1,10 +1,11 @@
 """Attacks on the way from a proposal to the venue: bought is what was approved, once, or nothing."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from attack_cases import login
@@ -14,10 +15,10 @@ from system import BUY, HOUR, NOW, SELL, RunningVenue, System, migrated, proposa
 from alina import bootstrap
 from alina.db.roles import AGENT, EXECUTOR
 from alina.domain.decisions import Approved, Proposal, ReasonCode, content_hash
-from alina.domain.orders import Order, OrderSide, OrderType
+from alina.domain.orders import Order, OrderSide, OrderType, client_order_id_for
 from alina.domain.portfolio import TradingState
 from alina.errors import ConfigError, ExchangeRefused, LedgerError, OrderRejected
-from alina.orchestrator import learning, maintenance, polling, reconciliation, sweeping
+from alina.orchestrator import execution, learning, maintenance, polling, reconciliation, sweeping
 
 Make = Callable[..., System]
 
@@ -145,11 +146,44 @@ def test_what_the_owner_edits_after_the_approval_is_not_sent(
     executor = as_role(one, EXECUTOR)
     wish = proposal(one)
     approved(one, wish)
-    edit_as_owner(ledger_url, wish.id, edit.format(other=other.symbol))
+    edit_as_owner(ledger_url, "proposals", f"{edit.format(other=other.symbol)} WHERE id = '{wish.id}'")
 
     with pytest.raises(LedgerError, match="is not what decision"):
         executor.execute(wish.id)
     assert one.on_venue() == other.on_venue() == 0
+
+
+def test_what_the_owner_edits_before_a_resend_is_not_sent(
+    make: Make, as_role: AsRole, ledger_url: str
+) -> None:
+    executor = as_role(make().resending(), EXECUTOR)
+    wish = proposal(executor)
+    approved(executor, wish)
+    with executor.work() as uow:  # claimed by a process that died before its request left
+        decision = uow.ledger.decision_of(wish.id)
+        assert decision is not None
+        order = Order(
+            client_order_id=client_order_id_for(decision.id),
+            account=wish.account,
+            symbol=wish.symbol,
+            side=wish.side,
+            order_type=wish.order_type,
+            quantity=wish.quantity,
+            limit_price=None,
+        )
+        assert uow.ledger.claim_order(decision, order)
+    edit_as_owner(ledger_url, "orders", f"quantity = 2 WHERE decision_id = '{decision.id}'")
+
+    with pytest.raises(LedgerError, match="is not what decision"):
+        settle_when_due(executor, order.client_order_id)
+    assert executor.on_venue() == 0
+
+
+def settle_when_due(one: System, client_order_id: str) -> None:
+    """Ask until the order has been away for `execution.settle_after`."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        execution.settle(one.runtime, client_order_id)
 
 
 def test_what_the_owner_edits_before_the_review_is_not_decided(
@@ -157,20 +191,19 @@ def test_what_the_owner_edits_before_the_review_is_not_decided(
 ) -> None:
     executor = as_role(make(), EXECUTOR)
     wish = proposal(executor)
-    edit_as_owner(ledger_url, wish.id, "quantity = quantity * 2")
+    edit_as_owner(ledger_url, "proposals", f"quantity = quantity * 2 WHERE id = '{wish.id}'")
     with pytest.raises(LedgerError, match="with other content"):
         executor.execute(wish.id)
     assert executor.on_venue() == 0
 
 
-def edit_as_owner(url: str, proposal_id: UUID, change: str) -> None:
+def edit_as_owner(url: str, table: str, change: str) -> None:
     """Past the trigger that forbids it, which only the owner can switch off."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE proposals DISABLE TRIGGER USER"))
-        statement = f"UPDATE proposals SET {change} WHERE id = :id"  # noqa: S608
-        connection.execute(text(statement), {"id": proposal_id})
-        connection.execute(text("ALTER TABLE proposals ENABLE TRIGGER USER"))
+        connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+        connection.execute(text(f"UPDATE {table} SET {change}"))  # noqa: S608
+        connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
 
 
 def test_a_plugin_with_the_adapter_but_without_keys_reaches_nothing(make: Make) -> None:
