@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from alina.config import Settings
 from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR
-from alina.domain.ports import Clock, Exchange, Model
+from alina.domain.ports import Clock, Exchange, Model, Tool
 from alina.domain.runs import ModelIdentity
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.errors import ConfigError, SystemStateError
+from alina.exchange.budget import Budget, SharedBudget
+from alina.exchange.budget_server import BudgetServer
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
 from alina.llm.registry import open_model
@@ -135,8 +138,11 @@ def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> s
         raise ConfigError(f"{settings.path(file)} cannot be read: {error.strerror}") from None
 
 
-def make_exchange(settings: Settings, keys: Keys) -> Exchange:
-    """The one adapter; in paper mode it is pointed at the venue by options alone."""
+def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) -> Exchange:
+    """The one adapter; in paper mode it is pointed at the venue by options alone.
+
+    Live, all processes that are given the same Redis share one request budget.
+    """
     # ccxt takes 50 MB: beat, Flower and the metrics, which reach no exchange, do without it
     from alina.exchange.ccxt_exchange import CcxtExchange
     from alina.exchange.options import merged
@@ -148,8 +154,20 @@ def make_exchange(settings: Settings, keys: Keys) -> Exchange:
         defaults = merged(defaults, _paper_options(settings))
     options = merged(defaults, section.options)
     return CcxtExchange(
-        section.id, api_key=keys.api_key, secret=keys.secret, options=options, timeout=section.timeout
+        section.id,
+        api_key=keys.api_key,
+        secret=keys.secret,
+        options=options,
+        timeout=section.timeout,
+        budget=_budget(settings, redis_url) if redis_url and section.mode == "live" else None,
     )
+
+
+def _budget(settings: Settings, redis_url: str) -> Callable[[Decimal], Budget]:
+    """The request budget of this address at the exchange; it connects on first use."""
+    section = settings.market.exchange
+    server = BudgetServer(redis_url)
+    return lambda limit: SharedBudget(server.evaluate, section.id, limit=limit * section.request_share)
 
 
 def _paper_options(settings: Settings) -> dict[str, Any]:
@@ -206,19 +224,22 @@ def make_runtime(
     database_url: str,
     send: Callable[..., None],
     keys: Keys = NO_KEYS,
+    redis_url: str | None = None,
     exchange: Exchange | None = None,
     clock: Clock | None = None,
     model: Callable[[], Model] | None = None,
+    agents: Mapping[str, Agent] | None = None,
+    tools: tuple[Tool, ...] | None = None,
 ) -> Runtime:
     """Everything a process works with. Every argument replaces what the settings would pick."""
     return Runtime(
         settings=settings,
         clock=clock or make_clock(settings),
-        exchange=exchange or make_exchange(settings, keys),
+        exchange=exchange or make_exchange(settings, keys, redis_url),
         unit_of_work=make_unit_of_work(database_url),
         model=model or functools.cache(lambda: make_model(settings)),
-        agents=make_agents(settings),
-        tools=load_tools(settings.tools),
+        agents=make_agents(settings) if agents is None else agents,
+        tools=load_tools(settings.tools) if tools is None else tools,
         send=send,
         checks=make_checks(settings),
     )

@@ -121,9 +121,15 @@ def send(task: str, *arguments: Any) -> None:
 
 @functools.cache
 def runtime() -> Runtime:
-    """This process's runtime, built on first use: after the fork, never before."""
+    """This process's runtime, built on first use: after the fork, never before.
+
+    Raises ConfigError in the execution worker: what agents and tools bring along does not run beside the keys.
+    """
+    if IS_EXECUTOR:
+        raise ConfigError("the worker of the queue `execution` runs no tasks of agents: send them elsewhere")
+    urls = bootstrap.connections(settings)
     return bootstrap.make_runtime(
-        settings, database_url=bootstrap.connections(settings).database_url, send=send
+        settings, database_url=urls.database_url, redis_url=urls.redis_url, send=send
     )
 
 
@@ -135,9 +141,13 @@ def executor() -> Runtime:
     """
     if not IS_EXECUTOR:
         raise ConfigError("only the worker of the queue `execution`, and of no other, may touch orders")
+    urls = bootstrap.connections(settings)
     return bootstrap.make_runtime(
         settings,
-        database_url=bootstrap.connections(settings).database_url,
+        database_url=urls.database_url,
+        redis_url=urls.redis_url,
         send=send,
         keys=bootstrap.exchange_keys(settings),
+        agents={},
+        tools=(),
     )

@@ -82,6 +82,9 @@ class ExchangeSection(Section):
     api_key_file: Path | None = Field(None, description="or ALINA_EXCHANGE_API_KEY")
     secret_file: Path | None = Field(None, description="or ALINA_EXCHANGE_SECRET")
     timeout: Duration = Field(timedelta(seconds=10), description="wall time of one request")
+    request_share: Fraction = Field(
+        Decimal("0.8"), description="of the exchange's request limit, for all processes of a live system"
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> "ExchangeSection":

@@ -20,6 +20,7 @@ from alina.domain.orders import Fill, Order, PlacedOrder
 from alina.domain.records import ms_from_utc
 from alina.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import records
+from alina.exchange.budget import Budget, BudgetSpent, urgent
 from alina.exchange.errors import UNREADABLE, read_error, submit_error
 from alina.exchange.options import client_options
 
@@ -40,7 +41,9 @@ class CcxtExchange:
     """The Exchange port over one ccxt exchange, e.g. `binance`. Sends each request once.
 
     Without keys the public market data still answers; what needs a key is refused. `options` are
-    merged deeply into ccxt's constructor. Raises ConfigError for an id that ccxt does not know.
+    merged deeply into ccxt's constructor. `budget` makes, of the cost a minute that the exchange takes, what
+    each request asks first; without it ccxt paces this client alone. Raises ConfigError for an id that
+    ccxt does not know.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class CcxtExchange:
         secret: str | None,
         options: Mapping[str, Any],
         timeout: timedelta,
+        budget: Callable[[Decimal], Budget] | None = None,
     ) -> None:
         self._id = exchange_id
         self._client = _make_client(
@@ -58,6 +62,8 @@ class CcxtExchange:
             client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
         )
         self._markets_loaded_at: float | None = None
+        if budget is not None:
+            _keep_to(self._client, budget(Decimal(60_000) / Decimal(str(self._client.rateLimit))))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -146,6 +152,10 @@ class CcxtExchange:
         A request still on its way is not there yet: None is final only after the exchange's receive
         window (Binance: 10 s) has passed since the submit.
         """
+        with urgent():
+            return self._find(symbol, client_order_id)
+
+    def _find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
         self._need_keys()
         self.market(symbol)
         if self._id not in _FINDS_BY_CLIENT_ORDER_ID:
@@ -173,7 +183,8 @@ class CcxtExchange:
         if placed is None or placed.state.is_final:
             return
         try:
-            self._read(lambda: self._client.cancel_order(placed.exchange_order_id, symbol))
+            with urgent():
+                self._read(lambda: self._client.cancel_order(placed.exchange_order_id, symbol))
         except ExchangeRefused as error:
             if not isinstance(error.__cause__, ccxt.OrderNotFound):
                 raise
@@ -294,6 +305,26 @@ class CcxtExchange:
         except (ccxt.BaseError, *UNREADABLE) as error:
             raise read_error(error, self._id) from error
         return result
+
+
+def _keep_to(client: Any, budget: Budget) -> None:
+    """Ask the budget where ccxt would wait, and tell it what each answer says."""
+    read = client.on_rest_response
+
+    def throttle(cost: object = None) -> None:
+        try:
+            budget.take(Decimal(str(1 if cost is None else cost)))
+        except BudgetSpent as error:
+            raise ExchangeUnavailable(
+                f"not sent: {error}", retry_after=timedelta(milliseconds=error.wait_ms)
+            ) from error
+
+    def on_rest_response(status: int, reason: str, url: str, method: str, headers: Any, *rest: Any) -> Any:
+        budget.learn(status, headers)
+        return read(status, reason, url, method, headers, *rest)
+
+    client.enableRateLimit = True
+    client.throttle, client.on_rest_response = throttle, on_rest_response
 
 
 def _make_client(exchange_id: str, options: dict[str, Any]) -> Any:

@@ -17,15 +17,20 @@ about. All this holds while the clocks here, of the database and of the exchange
 of `settle_after`. Should they not, `reconcile` finds the second order by its fills and sets REDUCING.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
 import structlog
 
 from alina.domain.decisions import Decision, Proposal
-from alina.domain.orders import LedgerOrder, Order, PlacedOrder, client_order_id_for
+from alina.domain.market import Market
+from alina.domain.orders import Fill, LedgerOrder, Order, PlacedOrder, client_order_id_for
 from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeError, LedgerError, OrderFateUnknown, OrderRejected
+from alina.errors import ExchangeError, ExchangeRefused, LedgerError, OrderFateUnknown, OrderRejected
+from alina.exchange.budget import urgent
+from alina.ledger.fills import is_third_asset
 from alina.ledger.orders import NOT_SENT
 from alina.orchestrator import halting, review
 from alina.orchestrator.runtime import Runtime
@@ -39,6 +44,13 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
     proposal.
     """
+    with runtime.unit_of_work() as uow:
+        is_exit = uow.ledger.proposal(proposal_id).reduce_only
+    with urgent(is_exit):
+        return _execute(runtime, proposal_id)
+
+
+def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     decision = review.decide(runtime, proposal_id)
     if decision.content_hash is None:
         return decision
@@ -134,13 +146,25 @@ def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
     if known.exchange_order_id is not None:
         market = runtime.exchange.market(symbol)
         fills = runtime.exchange.fills(symbol, exchange_order_id=known.exchange_order_id)
+        rates = _fee_rates(runtime, market, fills)
         with runtime.unit_of_work() as uow:
             uow.ledger.lock_account(known.order.account)
-            uow.ledger.record_fills(client_order_id, fills, market=market)
+            uow.ledger.record_fills(client_order_id, fills, market=market, fee_rates=rates)
             known = uow.ledger.order(client_order_id)
     if known.settled:
         _after_settlement(runtime, known)
     return known
+
+
+def _fee_rates(runtime: Runtime, market: Market, fills: Sequence[Fill]) -> dict[str, Decimal]:
+    """The price now of every third asset that fees were taken in, as far as it is traded for the quote."""
+    rates = {}
+    for asset in {fill.fee_asset for fill in fills if is_third_asset(fill, market)}:
+        try:
+            rates[asset] = runtime.exchange.ticker(f"{asset}/{market.quote}").last
+        except ExchangeRefused as error:
+            log.warning("fee not in the position's cost", asset=asset, error=str(error))
+    return rates
 
 
 def _absent(runtime: Runtime, known: LedgerOrder) -> LedgerOrder:

@@ -1,0 +1,158 @@
+"""One request budget for every process at an address, in a real Redis."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from redis import Redis
+
+from alina.errors import ExchangeUnavailable
+from alina.exchange.budget import RESERVE, BudgetSpent, SharedBudget, urgent
+from alina.exchange.budget_server import BudgetServer
+from alina.exchange.ccxt_exchange import CcxtExchange
+
+#: cost a minute; the bucket is half of it
+LIMIT = Decimal(1200)
+SIZE = LIMIT / 2
+
+
+@pytest.fixture
+def url(redis_server: str) -> str:
+    Redis.from_url(redis_server).flushall()
+    return redis_server
+
+
+@pytest.fixture
+def budget(url: str) -> SharedBudget:
+    return SharedBudget(BudgetServer(url).evaluate, "binance", limit=LIMIT)
+
+
+def away(*_: object) -> SharedBudget:
+    return SharedBudget(BudgetServer("redis://127.0.0.1:1/0").evaluate, "binance", limit=LIMIT)
+
+
+def taken(budget: SharedBudget, cost: str = "10") -> Decimal:
+    """What can be had until the budget says no."""
+    total = Decimal(0)
+    while True:
+        try:
+            budget.take(Decimal(cost))
+        except BudgetSpent:
+            return total
+        total += Decimal(cost)
+
+
+TAKING = """
+import sys
+from decimal import Decimal
+from alina.exchange.budget import BudgetSpent, SharedBudget
+from alina.exchange.budget_server import BudgetServer
+import os
+budget = SharedBudget(BudgetServer(os.environ["BUDGET_URL"]).evaluate, "binance", limit=Decimal(1200))
+print("ready", flush=True)
+sys.stdin.readline()
+granted = 0
+for _ in range(500):
+    try:
+        budget.take(Decimal(1))
+        granted += 1
+    except BudgetSpent:
+        pass
+print(granted)
+"""
+
+
+def test_processes_that_share_a_redis_never_ask_for_more_than_one_budget(url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TAKING],
+            env={**os.environ, "BUDGET_URL": url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    granted = sum(int(process.communicate(timeout=60)[0]) for process in processes)
+    filled = Decimal(str(time.monotonic() - began)) * SIZE / 60
+    at_first = SIZE * (1 - RESERVE)
+    assert at_first - 1 <= granted <= at_first + filled + 1
+
+
+def test_what_protects_may_use_the_reserve_that_nothing_else_touches(budget: SharedBudget) -> None:
+    assert taken(budget) >= SIZE * (1 - RESERVE) - 10
+    with urgent():
+        assert taken(budget) >= SIZE * RESERVE - 10
+    with pytest.raises(BudgetSpent), urgent():
+        budget.take(Decimal(100))
+
+
+@pytest.mark.parametrize("status", [418, 429])
+def test_a_ban_of_one_process_stops_all_of_them_urgent_or_not(
+    url: str, budget: SharedBudget, status: int
+) -> None:
+    other = SharedBudget(BudgetServer(url).evaluate, "binance", limit=LIMIT)
+    other.learn(status, {"Retry-After": "120"})
+    other.learn(status, {"Retry-After": "1"})  # the later end counts
+    with pytest.raises(BudgetSpent) as error, urgent():
+        budget.take(Decimal(1))
+    assert 60_000 < error.value.wait_ms <= 120_000
+
+
+def test_a_refusal_that_names_no_end_stops_a_minute(budget: SharedBudget) -> None:
+    budget.learn(429, {})
+    with pytest.raises(BudgetSpent) as error:
+        budget.take(Decimal(1))
+    assert 0 < error.value.wait_ms <= 60_000
+
+
+def test_the_exchanges_own_count_lowers_the_budget_and_never_raises_it(budget: SharedBudget) -> None:
+    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"})
+    assert taken(budget) < SIZE
+    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"})
+    assert taken(budget) < 20
+    budget.learn(200, {"x-mbx-used-weight-1m": str(int(LIMIT) * 5)})  # somebody else at this address
+    with pytest.raises(BudgetSpent), urgent():
+        budget.take(Decimal(10))
+
+
+def test_without_redis_nothing_leaves_but_what_protects_and_that_within_a_bound() -> None:
+    budget = away()
+    with pytest.raises(BudgetSpent, match="cannot be asked"):
+        budget.take(Decimal(1))
+    with urgent():
+        assert 0 < taken(budget) <= SIZE * Decimal("0.1") + 10
+    budget.learn(429, {"Retry-After": "5"})  # not kept, and no error
+
+
+def test_the_adapter_asks_before_it_sends(url: str) -> None:
+    def exchange(budget: Callable[[Decimal], SharedBudget]) -> CcxtExchange:
+        return CcxtExchange(
+            "binance", api_key="k", secret="s", options={}, timeout=timedelta(seconds=1), budget=budget
+        )
+
+    made: list[Decimal] = []
+
+    def spent(limit: Decimal) -> SharedBudget:
+        made.append(limit)
+        budget = SharedBudget(BudgetServer(url).evaluate, "binance", limit=limit)
+        budget.learn(418, {"Retry-After": "60"})
+        return budget
+
+    for make in (spent, away):
+        with pytest.raises(ExchangeUnavailable, match="not sent"):  # sockets leave loopback in no test
+            exchange(make).market("BTC/USDT")
+    assert made == [LIMIT]
