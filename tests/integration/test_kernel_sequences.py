@@ -30,8 +30,8 @@ SYMBOLS = ("AA/USDT", "BB/USDT", "CC/USDT")
 HOUR = timedelta(hours=1)
 #: what a market buy of 1 at 100 may cost at most
 WORST = Decimal("101.2")
-VOLUME, LOSS, POSITIONS, EXPOSURE = Decimal(900), Decimal(40), 2, Decimal(450)
-COOLDOWN, LOOKBACK, STOPS, LOSSES, DRAWDOWN = 2 * HOUR, 12 * HOUR, 2, 3, Decimal("0.1")
+VOLUME, LOSS, POSITIONS, EXPOSURE = Decimal(600), Decimal(30), 2, Decimal(350)
+COOLDOWN, LOOKBACK, STOPS, LOSSES, DRAWDOWN = 2 * HOUR, 36 * HOUR, 2, 3, Decimal("0.1")
 LIMITS = {
     "max_trade_amount": "400",
     "max_daily_volume": str(VOLUME),
@@ -40,7 +40,7 @@ LIMITS = {
     "max_exposure": str(EXPOSURE),
     "max_symbol_exposure": None,
     "cooldown": "2h",
-    "lookback": "12h",
+    "lookback": "36h",
     "max_stop_losses": STOPS,
     "max_symbol_stop_losses": None,
     "max_losses_in_a_row": LOSSES,
@@ -152,6 +152,15 @@ class Trading(RuleBasedStateMachine):
         else:
             assert decision.verdict == "approved", decision
 
+    @rule(symbol=st.sampled_from(SYMBOLS), tenths=st.integers(5, 25), cents=st.integers(9_000, 10_500))
+    def lose_or_win_a_trade(self, symbol: str, tenths: int, cents: int) -> None:
+        """An entry, its fill and its exit at once: how most limits are reached."""
+        known = len(self.books.traded)
+        self.propose_an_entry(symbol, tenths)
+        if len(self.books.traded) > known:
+            self._settle(self.books.traded[-1], Decimal(100))
+            self._exit(symbol, Decimal(cents) / 100, is_stop=cents < 9_700)
+
     @rule(data=st.data(), cents=st.integers(9_000, 10_120))
     def fill_an_order(self, data: st.DataObject, cents: int) -> None:
         if self.books.pending():
@@ -173,15 +182,9 @@ class Trading(RuleBasedStateMachine):
         if not free:
             return
         symbol = data.draw(st.sampled_from(free))
-        quantity, now = self.books.held[symbol][0], self.exchange.now
-        reason = CloseReason.STOP_LOSS if is_stop else CloseReason.AGENT
-        decision = self._decide(
-            wish(OrderSide.SELL, str(quantity), symbol=symbol, close_reason=reason, expires_at=now + HOUR)
-        )
-        assert decision.verdict == "approved", "no limit of entries holds an exit back"
-        self._settle(self.books.traded[-1], Decimal(cents) / 100)
+        self._exit(symbol, Decimal(cents) / 100, is_stop=is_stop)
 
-    @rule(hours=st.integers(1, 30))
+    @rule(hours=st.integers(1, 5))
     def time_passes(self, hours: int) -> None:
         self.exchange.now += hours * HOUR
 
@@ -210,6 +213,15 @@ class Trading(RuleBasedStateMachine):
                 assert uow.ledger.claim_order(decision, order)
             self.books.traded.append(Traded(one, decision, order))
         return decision
+
+    def _exit(self, symbol: str, price: Decimal, *, is_stop: bool) -> None:
+        quantity, now = self.books.held[symbol][0], self.exchange.now
+        reason = CloseReason.STOP_LOSS if is_stop else CloseReason.AGENT
+        decision = self._decide(
+            wish(OrderSide.SELL, str(quantity), symbol=symbol, close_reason=reason, expires_at=now + HOUR)
+        )
+        assert decision.verdict == "approved", "no limit of entries holds an exit back"
+        self._settle(self.books.traded[-1], price)
 
     def _settle(self, one: Traded, price: Decimal) -> None:
         """The order filled whole at a price, without fees."""
@@ -253,7 +265,7 @@ def test_no_sequence_makes_the_kernel_approve_what_breaks_a_limit(ledger_url: st
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
