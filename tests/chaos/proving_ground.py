@@ -85,7 +85,8 @@ class Ground:
     unit_of_work: Callable[[], Any]
 
     def account(self, symbols: int, **sections: Mapping[str, Any]) -> Runtime:
-        """A new account that holds what the venue's account holds now."""
+        """A new account that holds what the venue's account holds now, with no fault left from before."""
+        self.clear_faults()
         names = [self.venue.symbol() for _ in range(symbols)]
         merged = {key: {**SECTIONS.get(key, {}), **sections.get(key, {})} for key in {*SECTIONS, *sections}}
         market = {"symbols": tuple(names), "venue": {"data": tuple(f"{one}=candles.csv" for one in names)}}

@@ -11,7 +11,7 @@ from proving_ground import points_of, proving_ground
 from scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
-BATCHES = 36
+BATCHES = 24
 AGAIN_AND_AGAIN = 60
 
 
