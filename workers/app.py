@@ -123,7 +123,7 @@ def send(task: str, *arguments: Any) -> None:
 def runtime() -> Runtime:
     """This process's runtime, built on first use: after the fork, never before.
 
-    Raises ConfigError in the execution worker: what agents and tools bring along does not run beside the keys.
+    Raises ConfigError in the execution worker: agents and tools have no place beside the keys.
     """
     if IS_EXECUTOR:
         raise ConfigError("the worker of the queue `execution` runs no tasks of agents: send them elsewhere")

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psutil
 import pytest
 from kombu import Connection
-from running_system import RunningSystem, eventually
+from running_system import SYMBOL, RunningSystem, eventually
 from sqlalchemy import NullPool, create_engine, text
 
 from alina import Client, bootstrap
@@ -75,6 +75,12 @@ def test_a_message_in_another_workers_queue_is_refused_there(
     wish = decided(system, "approved")
     answer = client.app.send_task(EXECUTE, [str(wish.id)], queue=queue)
     with pytest.raises(ConfigError, match="only the worker of the queue `execution`"):
+        answer.get(timeout=60)
+
+
+def test_a_task_of_agents_in_the_executors_queue_is_refused_there(client: Client) -> None:
+    answer = client.app.send_task("market.run_cycle", ["trading", SYMBOL], queue="execution")
+    with pytest.raises(ConfigError, match="runs no tasks of agents"):
         answer.get(timeout=60)
 
 

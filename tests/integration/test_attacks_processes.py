@@ -27,6 +27,16 @@ except Exception as error:
     print(f"{type(error).__name__}: {error}")
 """
 
+EXECUTOR = """
+from workers.app import executor, runtime
+parts = executor()
+print(parts.agents, parts.tools)
+try:
+    runtime()
+except Exception as error:
+    print(type(error).__name__)
+"""
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -90,6 +100,13 @@ def test_a_task_of_the_executor_does_nothing_in_another_process_and_reads_no_key
     config.write_text(yaml.safe_dump({"market": {"exchange": exchange}}))
     done = python(config, "-c", FORGED)
     assert done.stdout.startswith("ConfigError: only the worker of the queue `execution`")
+
+
+def test_the_executor_loads_neither_agents_nor_tools_beside_the_keys(config: Path) -> None:
+    foreign = {"trading": {"agents": ["foreign"]}, "tools": {"foreign": {}}}
+    config.write_text(yaml.safe_dump({"market": {"exchange": {"mode": "live"}}, **foreign}))
+    done = python(config, "-c", EXECUTOR, "-Q", "execution", **KEYS)
+    assert done.stdout.splitlines() == ["{} ()", "ConfigError"], done.stderr
 
 
 def test_a_health_check_may_ask_from_within_the_executors_container(config: Path) -> None:
