@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from alina.db.tables import DecisionRow, OrderRow, ProposalRow
+from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
 from alina.domain.decisions import Decision, Proposal, content_hash
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
 from alina.errors import LedgerError
@@ -113,6 +113,38 @@ class Orders(Part):
         row.attempts, row.submitted_at = after_attempt + 1, func.clock_timestamp()
         self._session.flush()
         return True
+
+    def given_up(self, account: str, symbol: str, *, limit: int = 20) -> list[LedgerOrder]:
+        """Rejected orders whose request may have left and that the exchange never named, newest first."""
+        query = (
+            select(OrderRow)
+            .where(OrderRow.account == account, OrderRow.symbol == symbol)
+            .where(OrderRow.state == OrderState.REJECTED, OrderRow.exchange_order_id.is_(None))
+            .where(~OrderRow.message.startswith(NOT_SENT))
+            .order_by(OrderRow.created_at.desc())
+            .limit(limit)
+        )
+        return [order_of_row(row) for row in self._session.scalars(query)]
+
+    def adopt(self, placed: PlacedOrder) -> None:
+        """Take an order back that was given up and is on the exchange after all; what it may spend is held.
+
+        It stands as the exchange reports it, unsettled. Raises LedgerError if the ledger did not give
+        up this order, or the report is of another one.
+        """
+        row = locked_order(self._session, placed.client_order_id)
+        ours = (row.symbol, row.side, OrderState.REJECTED, None)
+        theirs = (placed.symbol, placed.side, row.state, row.exchange_order_id)
+        if ours != theirs or placed.filled_quantity > row.quantity:
+            raise LedgerError(f"order {row.client_order_id} was not given up, or {placed} is another one")
+        row.state, row.exchange_order_id = placed.state, placed.exchange_order_id
+        row.filled_quantity, row.filled_notional = placed.filled_quantity, placed.filled_notional
+        row.settled, row.updated_at = False, func.now()
+        row.message = f"{row.message}; then it turned up"
+        self._session.execute(
+            update(ReservationRow).where(ReservationRow.decision_id == row.decision_id).values(state="held")
+        )
+        self._session.flush()
 
     def approved_without_order(self, *, older_than: timedelta) -> list[UUID]:
         """Proposals approved at least so long ago whose order was never claimed, oldest first."""

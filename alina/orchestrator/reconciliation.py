@@ -6,8 +6,9 @@ from decimal import Decimal
 import structlog
 
 from alina.domain.market import Balances
-from alina.domain.orders import Fill, OrderSide, PlacedOrder
+from alina.domain.orders import Fill, OrderSide, OrderState, PlacedOrder
 from alina.domain.portfolio import Equity
+from alina.errors import LedgerError
 from alina.orchestrator import execution, halting
 from alina.orchestrator.runtime import Runtime
 
@@ -17,8 +18,9 @@ log = structlog.get_logger(__name__)
 def reconcile(runtime: Runtime) -> list[str]:
     """Settle what is open, record the equity, compare the books; step back if too much failed or was lost.
 
-    A difference sets REDUCING and is logged; nothing sets ACTIVE again by itself. Returns the differences.
-    Raises ExchangeUnavailable (transient).
+    A difference sets REDUCING and is logged; nothing sets ACTIVE again by itself. What was placed from
+    elsewhere is left as it is; an order of ours that was given up and turned up after all is adopted, with
+    its fills and the position they make. Returns the differences. Raises ExchangeUnavailable (transient).
     """
     halting.watch_failures(runtime)
     contradictions = execution.settle_all(runtime)
@@ -28,7 +30,34 @@ def reconcile(runtime: Runtime) -> list[str]:
     if differences:
         log.error("books differ from the exchange", differences=differences)
         halting.step_back(runtime, f"reconciliation: {differences[0]}")
+        differences += adopt_given_up(runtime)
     return differences
+
+
+def adopt_given_up(runtime: Runtime) -> list[str]:
+    """Take back every order given up as never arrived that the exchange knows after all, one line each.
+
+    If the process dies here, what was adopted is unsettled: the next reconciliation settles it.
+    """
+    adopted = []
+    for symbol in runtime.settings.market.symbols:
+        with runtime.unit_of_work() as uow:
+            given_up = uow.ledger.given_up(runtime.account, symbol)
+        for known in given_up:
+            placed = runtime.exchange.find(symbol, known.order.client_order_id)
+            if placed is None or placed.state is OrderState.REJECTED:
+                continue
+            try:
+                with runtime.unit_of_work() as uow:
+                    uow.ledger.adopt(placed)
+            except LedgerError as error:
+                adopted.append(str(error))
+            else:
+                adopted.append(f"{symbol}: order {placed.client_order_id} turned up after all and is adopted")
+    if adopted:
+        log.error("orders adopted", orders=adopted)
+        adopted += execution.settle_all(runtime)
+    return adopted
 
 
 def record_equity(runtime: Runtime) -> Equity:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,11 @@ from system import HOUR, NOW, RunningVenue, System, empty, migrated, proposal, r
 
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder
 from alina.domain.portfolio import TradingState
-from alina.errors import OrderFateUnknown
+from alina.errors import LedgerError, OrderFateUnknown
 from alina.orchestrator import execution, reconciliation
 
 Make = Callable[..., System]
-ORDER = ("POST", "/api/v3/order")
+STOP = Decimal(50)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,6 @@ class LaterClock:
 def test_an_order_is_not_sent_again_once_its_approval_is_stale(make: Make, limit: str) -> None:
     one, exchange = losing(make(risk={"max_price_age": limit}).resending(), lost=1)
     wish = proposal(one)
-    exchange.after_find = lambda: None
     execution._claim(one.runtime, execution.review.decide(one.runtime, wish.id))
     late = one.with_parts(clock=LaterClock())
     execution.settle(late.runtime, order_of(one, wish.id).order.client_order_id)
@@ -172,3 +172,48 @@ def test_an_absence_seen_too_early_proves_nothing(make: Make) -> None:
     execution.settle_all(one.runtime)
     assert order_of(one, wish.id).state is OrderState.SUBMITTING
     assert len(exchange.requests) == 1
+
+
+def test_an_order_given_up_that_turns_up_after_all_is_adopted_and_trading_steps_back(make: Make) -> None:
+    one, exchange = losing(make(), lost=1)
+    wish = proposal(one, stop_price=STOP)
+    one.execute(wish.id)
+    assert order_of(one, wish.id).state is OrderState.REJECTED
+    (order, _) = exchange.requests[0]
+    exchange._exchange.submit(order)  # the request that was believed lost
+    differences = reconciliation.reconcile(one.runtime)
+    assert any("turned up after all" in line for line in differences)
+    adopted = order_of(one, wish.id)
+    assert (adopted.state, adopted.settled, reserved(one)) == (OrderState.FILLED, True, 0)
+    with one.work() as uow:
+        position = uow.ledger.open_position(one.runtime.account, one.symbol)
+        assert uow.ledger.account(one.runtime.account).trading_state is TradingState.REDUCING
+    assert position is not None
+    assert position.stop_price == STOP
+    assert reconciliation.reconcile(one.runtime) == []
+
+
+def test_an_adoption_cut_short_is_finished_by_the_next_reconciliation(make: Make) -> None:
+    one, exchange = losing(make(), lost=1)
+    wish = proposal(one)
+    one.execute(wish.id)
+    (order, _) = exchange.requests[0]
+    placed = exchange._exchange.submit(order)
+    with one.work() as uow:
+        uow.ledger.adopt(placed)
+    assert reserved(one) > 0
+    assert reconciliation.reconcile(one.runtime) == []
+    assert (order_of(one, wish.id).settled, reserved(one)) == (True, 0)
+    with pytest.raises(LedgerError, match="was not given up"), one.work() as uow:
+        uow.ledger.adopt(placed)
+
+
+def test_two_orders_of_one_name_are_seen_and_step_trading_back(make: Make) -> None:
+    one, exchange = losing(make().resending(), lost=1)
+    wish = proposal(one)
+    one.execute(wish.id)
+    exchange._exchange.submit(exchange.requests[0][0])  # a name is free again once its order is filled
+    differences = reconciliation.reconcile(one.runtime)
+    assert any("is on the exchange only" in line for line in differences)
+    with one.work() as uow:
+        assert uow.ledger.account(one.runtime.account).trading_state is TradingState.REDUCING
