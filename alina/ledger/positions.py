@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 from alina.db.tables import DecisionRow, EvaluationRow, OrderRow, PositionRow, ProposalRow
 from alina.domain.decisions import Proposal
 from alina.domain.evaluation import Evaluation
-from alina.domain.portfolio import Position
+from alina.domain.portfolio import CloseReason, Position
 from alina.errors import LedgerError
-from alina.ledger.part import Part, found, record_of, values_of
-from alina.ledger.settlement import open_position_row
+from alina.ledger.part import Part, found, locked_account, record_of, values_of
+from alina.ledger.settlement import is_under_way, open_position_row
 
 
 class Positions(Part):
@@ -30,6 +30,19 @@ class Positions(Part):
             query.order_by(PositionRow.symbol).execution_options(populate_existing=True)
         )
         return [record_of(Position, row) for row in rows]
+
+    def close_dust(self, account: str, symbol: str, *, at: datetime, reason: CloseReason) -> bool:
+        """Close the open position though something is left, its cost lost; the rest stays in the balance.
+
+        False where there is none, or an order of the symbol is under way.
+        """
+        locked_account(self._session, account)
+        row = open_position_row(self._session, account, symbol)
+        if row is None or is_under_way(self._session, account, symbol):
+            return False
+        row.closed_at, row.close_reason = at, reason
+        self._session.flush()
+        return True
 
     def closed_trades(self, *, account: str | None = None, limit: int = 50) -> list[Position]:
         """Closed positions, newest first."""

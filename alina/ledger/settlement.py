@@ -41,7 +41,7 @@ def _close_if_done(session: Session, account: str, symbol: str) -> None:
     the result does not depend on the order in which fills arrive.
     """
     position = open_position_row(session, account, symbol)
-    if position is None or _is_under_way(session, account, symbol):
+    if position is None or is_under_way(session, account, symbol):
         return
     last, reason = session.execute(
         select(FillRow, ProposalRow.close_reason)
@@ -65,7 +65,8 @@ def open_position_row(session: Session, account: str, symbol: str) -> PositionRo
     return session.scalar(query.execution_options(populate_existing=True))
 
 
-def _is_under_way(session: Session, account: str, symbol: str) -> bool:
+def is_under_way(session: Session, account: str, symbol: str) -> bool:
+    """Whether an order of the symbol is not settled yet."""
     query = select(OrderRow.client_order_id).where(
         OrderRow.account == account, OrderRow.symbol == symbol, ~OrderRow.settled
     )

@@ -4,11 +4,15 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import uuid4
 
+import structlog
+
 from alina.domain.decisions import Proposal
-from alina.domain.market import Ticker
+from alina.domain.market import Market, Ticker
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, Position
 from alina.orchestrator.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 
 def due(position: Position, ticker: Ticker, now: datetime) -> CloseReason | None:
@@ -33,13 +37,41 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
             return
     ticker, now = runtime.exchange.ticker(symbol), runtime.clock.now()
     reason = due(position, ticker, now)
-    quantity = runtime.exchange.market(symbol).quantity_down(position.quantity)
-    if reason is None or quantity <= Decimal(0):
+    market = runtime.exchange.market(symbol)
+    quantity = market.quantity_down(position.quantity)
+    if reason is None or is_dust(market, quantity, ticker.bid):
         return
     proposal = sale(runtime, position, quantity, reason, ticker)
     with runtime.unit_of_work() as uow:
         uow.ledger.save_proposal(proposal)
     runtime.send("trading.execute_proposal", str(proposal.id))
+
+
+def is_dust(market: Market, quantity: Decimal, price: Decimal) -> bool:
+    """Whether so little, at this price, that the exchange would refuse to sell it."""
+    return quantity <= 0 or quantity < market.min_quantity or quantity * price < market.min_notional
+
+
+def close_dust(runtime: Runtime) -> list[str]:
+    """Close every position that is due and too small to be sold, as after a partial fill. Its cost is lost.
+
+    Returns the symbols. Raises ExchangeUnavailable.
+    """
+    with runtime.unit_of_work() as uow:
+        positions = uow.ledger.open_positions(runtime.account)
+    closed = []
+    for position in positions:
+        ticker, market = runtime.exchange.ticker(position.symbol), runtime.exchange.market(position.symbol)
+        now = runtime.clock.now()
+        reason = due(position, ticker, now)
+        if reason is None or not is_dust(market, market.quantity_down(position.quantity), ticker.bid):
+            continue
+        with runtime.unit_of_work() as uow:
+            if uow.ledger.close_dust(position.account, position.symbol, at=now, reason=reason):
+                closed.append(position.symbol)
+    if closed:
+        log.warning("closed as dust", symbols=closed)
+    return closed
 
 
 def sale(

@@ -9,7 +9,7 @@ from alina.domain.market import Balances
 from alina.domain.orders import Fill, OrderSide, OrderState, PlacedOrder
 from alina.domain.portfolio import Equity
 from alina.errors import LedgerError
-from alina.orchestrator import execution, halting
+from alina.orchestrator import execution, halting, protection
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ def reconcile(runtime: Runtime) -> list[str]:
     """
     halting.watch_failures(runtime)
     contradictions = execution.settle_all(runtime)
+    protection.close_dust(runtime)
     record_equity(runtime)
     halting.watch_losses(runtime)
     differences = contradictions + compare(runtime)

@@ -1,7 +1,9 @@
 """Exits that no model decides, when the kernel, the exchange or a second poll is in the way."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from system import HOLD, NOW, RunningVenue, System, empty, migrated, proposal, running_venue, system
@@ -109,3 +111,39 @@ def test_an_exit_that_the_exchange_refused_is_proposed_again(
     one.deliver()
     assert is_closed(one)
     assert one.on_venue() == 2
+
+
+class Demanding:
+    """The exchange, taking no order below a million."""
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange = exchange
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def market(self, symbol: str) -> Any:
+        return replace(self._exchange.market(symbol), min_notional=Decimal(10) ** 6)
+
+
+def test_what_is_too_small_to_be_sold_is_closed_once_it_is_due_and_not_proposed_for_ever(
+    due: Callable[[], System],
+) -> None:
+    one = due()
+    one = one.with_parts(exchange=Demanding(one.exchange))
+    protection.propose_exits(one.runtime, one.symbol)
+    assert one.sent == []
+    assert reconciliation.reconcile(one.runtime) == []
+    assert is_closed(one)
+    with one.work() as uow:
+        (trade,) = uow.ledger.closed_trades(account=one.runtime.account)
+        assert [each.id for each in uow.ledger.unevaluated_trades()] == [trade.id]
+    assert (trade.close_reason, trade.proceeds) == (CloseReason.STOP_LOSS, 0)
+    assert trade.cost > 0
+    assert reconciliation.reconcile(one.runtime) == []  # what is left is in the balance, and accounted for
+
+
+def test_a_due_position_that_can_be_sold_is_no_dust(due: Callable[[], System]) -> None:
+    one = due()
+    assert protection.close_dust(one.runtime) == []
+    assert not is_closed(one)
