@@ -219,7 +219,7 @@ def kill_again_and_again(ground: Ground, scenario: "Scenario", points: Sequence[
 def trade_through_faults(ground: Ground, seed: int) -> Result:
     """Ten symbols bought and sold while every order and many a question meet a fault of the venue."""
     draws = Random(seed)
-    runtime = ground.account(10, execution={"settle_after": "3s"})
+    runtime = ground.account(10, execution={"settle_after": "3s", "resend_max": 1})
     ground.wish(runtime)
     before = ground.faults_met()
     first = seed * 20 % len(ORDER_FAULTS)

@@ -1,5 +1,6 @@
 """What an executor is doing while it is killed. Together they use every door of the path."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Any
 from proving_ground import Ground
 from system import HOLD, NOW, System, proposal, scripted
 
-from alina.domain.orders import OrderType
+from alina.domain.orders import OrderType, client_order_id_for
 from alina.domain.portfolio import TradingState, WindDown
 from alina.orchestrator import execution, polling, protection
 from alina.orchestrator.runtime import Runtime
@@ -24,6 +25,11 @@ class Scenario:
     prepare: Callable[[Ground, Runtime], Runtime]
     ends: TradingState = TradingState.ACTIVE
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: the sites worth a kill, where others kill at the rest and waiting takes long; empty: all
+    about: tuple[str, ...] = ()
+
+    def is_about(self, point: str) -> bool:
+        return not self.about or any(site in point for site in self.about)
 
 
 def _trade(ground: Ground, runtime: Runtime) -> Runtime:
@@ -67,6 +73,18 @@ def _unevaluated(ground: Ground, runtime: Runtime) -> Runtime:
     return runtime
 
 
+def _given_up(ground: Ground, runtime: Runtime) -> Runtime:
+    """An order that was hidden for longer than we waited, and is there after all."""
+    symbol = runtime.settings.market.symbols[0]
+    ground.script(**ORDER, kind="accept_then_rst", hidden_seconds="0.5")
+    decision = execution.execute(runtime, proposal(System(runtime, symbol), stop_price=Decimal(1000)).id)
+    deadline = time.monotonic() + 20
+    while runtime.exchange.find(symbol, client_order_id_for(decision.id)) is None:
+        assert time.monotonic() < deadline, "the order is shown"
+        time.sleep(0.05)
+    return runtime
+
+
 def _cancelled(ground: Ground, runtime: Runtime) -> Runtime:
     """`alina halt --cancel` with an order resting."""
     one = System(runtime, runtime.settings.market.symbols[0])
@@ -94,6 +112,14 @@ SCENARIOS = {
     "a refused order": Scenario(_refused),
     "a lost answer": Scenario(_with_fault(kind="accept_then_rst")),
     "an order lost on its way": Scenario(_with_fault(kind="error_before")),
+    "an order sent again": Scenario(
+        _with_fault(kind="error_before"),
+        sections={"execution": {"settle_after": "2s", "resend_max": 1}},
+        about=("execution._absent", "execution._claim_resend", "execution._submit"),
+    ),
+    "an order given up that turns up": Scenario(
+        _given_up, TradingState.REDUCING, about=("reconciliation.adopt_given_up",)
+    ),
     "safe mode": Scenario(
         _with_fault(kind="error_before"), TradingState.REDUCING, {"error_handling": {"safe_mode_errors": 1}}
     ),
