@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -93,8 +94,12 @@ def _redis() -> redis.Redis:
 
 @worker_init.connect
 def load_what_children_share(**_: Any) -> None:
-    """ccxt takes 50 MB: loaded before the fork, the children of a worker share them."""
+    """ccxt takes 50 MB: loaded before the fork, the children of a worker share them.
+
+    Frozen, what was loaded is left alone by the children's garbage collectors, whose marks would unshare it.
+    """
     importlib.import_module("ccxt")
+    gc.freeze()
 
 
 @task_prerun.connect
