@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format bench chaos soak clean
+.PHONY: help install demo test lint format bench chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -34,9 +34,6 @@ bench: $(INSTALLED) ## measure speed and memory
 
 chaos: $(INSTALLED) ## kill processes and servers at every moment
 	$(BIN)/pytest tests/chaos
-
-soak: $(INSTALLED) ## run the system for an hour and watch what grows (SOAK_MINUTES=60)
-	SOAK_MINUTES=$(or $(SOAK_MINUTES),60) $(BIN)/pytest tests/soak -s
 
 clean: ## remove .venv and every cache; the data folder stays
 	rm -rf .venv build dist .*_cache .hypothesis
