@@ -1,5 +1,7 @@
 """Runs: one pass of an agent over one symbol, and everything needed to replay it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -84,6 +86,11 @@ class ModelCall(Record):
     attempt: int
     request: CompletionRequest
     completion: Completion
+
+
+def prompt_sha256(system: str, template: str) -> str:
+    """The hash that identifies a prompt's words, whoever wrote them and when."""
+    return hashlib.sha256(json.dumps([system, template]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

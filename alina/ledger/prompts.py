@@ -1,7 +1,5 @@
 """Agents and their prompts. A revision never changes; a prompt's active one does."""
 
-import hashlib
-import json
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy import func, select
@@ -9,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from alina.db.tables import AgentRow, PromptRevisionRow, PromptRow
-from alina.domain.runs import PromptRevision
+from alina.domain.runs import PromptRevision, prompt_sha256
 from alina.errors import LedgerError
 from alina.ledger.part import Part, found, record_of, values_of
 
@@ -34,7 +32,7 @@ class Prompts(Part):
         self, prompt: str, *, system: str, template: str, author: str, parent_id: UUID | None = None
     ) -> PromptRevision:
         """The revision with these words: the stored one, or a new one. A prompt's first becomes active."""
-        digest = hashlib.sha256(json.dumps([system, template]).encode()).hexdigest()
+        digest = prompt_sha256(system, template)
         known = self._revision_of(prompt, digest)
         if known is not None:
             return known

@@ -5,8 +5,6 @@ the values given to them. Text from outside (market data, facts, names) goes thr
 `fence`: `{{ fact.text | fence }}`.
 """
 
-import hashlib
-import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,11 +29,6 @@ def render(revision: PromptRevision, context: Mapping[str, Any]) -> tuple[Messag
         Message("system", _rendered(revision, "system", revision.system, context)),
         Message("user", _rendered(revision, "template", revision.template, context)),
     )
-
-
-def prompt_sha256(system: str, template: str) -> str:
-    """The hash that identifies a prompt's words, whoever wrote them and when."""
-    return hashlib.sha256(json.dumps([system, template]).encode()).hexdigest()
 
 
 def fence(text: object, limit: int = _FENCE_LIMIT) -> str:

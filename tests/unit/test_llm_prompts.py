@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from alina.domain.runs import Message, PromptRevision
+from alina.domain.runs import Message, PromptRevision, prompt_sha256
 from alina.errors import ConfigError
-from alina.llm.prompts import fence, prompt_sha256, render
+from alina.llm.prompts import fence, render
 
 
 def revision(template: str, system: str = "You trade {{ symbol }}.") -> PromptRevision:
