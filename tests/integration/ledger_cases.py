@@ -1,17 +1,13 @@
 """Shared by the ledger's tests: a migrated database, and the shortest way to each state of a trade."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Engine, text
 
-from alina.db import migrations
-from alina.db.engine import make_engine
 from alina.db.tables import Base
 from alina.domain.decisions import Approved, Decision, Proposal, content_hash
 from alina.domain.market import Market
@@ -42,22 +38,6 @@ MARKET = Market(
     maker_fee=Decimal("0.001"),
     taker_fee=Decimal("0.001"),
 )
-
-
-@contextmanager
-def migrated_database(server: str) -> Iterator[Engine]:
-    """An engine on a database of its own at the newest schema, dropped afterwards."""
-    name = f"test_{uuid4().hex}"
-    admin = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(server).set(database=name).render_as_string(hide_password=False)
-    migrations.upgrade(url)
-    engine = make_engine(url)
-    yield engine
-    engine.dispose()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def empty(engine: Engine) -> None:

@@ -1,7 +1,6 @@
 """A large entry waits for a person, and is reviewed again before any order."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,7 @@ from system import (
     RunningVenue,
     System,
     empty,
-    migrated,
     proposal,
-    running_venue,
     settings_for,
     system,
 )
@@ -32,18 +29,6 @@ from alina.orchestrator import sweeping
 MINUTE = timedelta(minutes=1)
 TINY = {"approval_above": "0.01"}
 LARGE = {"approval_above": "150", "approval_ttl": "10m"}
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

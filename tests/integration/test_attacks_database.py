@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from attack_cases import login
 from kombu.exceptions import DecodeError
-from ledger_cases import approve, claim, empty, migrated_database, placed, proposal, with_agent
+from ledger_cases import approve, claim, empty, placed, proposal, with_agent
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
@@ -91,9 +91,8 @@ MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 
 
 @pytest.fixture(scope="module")
-def owner(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
+def owner(engine: Engine) -> Engine:
+    return engine
 
 
 @pytest.fixture(scope="module")

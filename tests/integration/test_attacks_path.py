@@ -1,7 +1,7 @@
 """Attacks on the way from a proposal to the venue: bought is what was approved, once, or nothing."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from attack_cases import login
 from sqlalchemy import NullPool, create_engine, text
-from system import BUY, HOUR, NOW, SELL, RunningVenue, System, migrated, proposal, running_venue, system
+from system import BUY, HOUR, NOW, SELL, RunningVenue, System, proposal, system
 
 from alina import bootstrap
 from alina.db.roles import AGENT, EXECUTOR
@@ -21,18 +21,6 @@ from alina.errors import ConfigError, ExchangeRefused, LedgerError, OrderRejecte
 from alina.orchestrator import execution, learning, maintenance, polling, reconciliation, sweeping
 
 Make = Callable[..., System]
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

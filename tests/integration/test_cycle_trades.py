@@ -1,7 +1,7 @@
 """The main path over a real venue, ledger and memory: from a candle to a remembered trade."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,9 +17,7 @@ from system import (
     SELL,
     RunningVenue,
     System,
-    migrated,
     proposal,
-    running_venue,
     system,
 )
 
@@ -31,18 +29,6 @@ from alina.errors import ConfigError, ModelBusy, ModelError
 from alina.orchestrator import cycle, polling, protection, reconciliation, replay, sweeping
 
 Make = Callable[..., System]
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=30) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

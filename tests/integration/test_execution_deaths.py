@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system import HOLD, Died, RunningVenue, System, migrated, proposal, running_venue, system
+from system import HOLD, Died, RunningVenue, System, proposal, system
 
 from alina.domain.orders import LedgerOrder, OrderState
 from alina.domain.portfolio import TradingState
@@ -23,16 +23,8 @@ from alina.orchestrator.runtime import UnitOfWork
 Make = Callable[..., System]
 
 
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=90) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
+#: one for each system of these tests
+VENUE_SYMBOLS = 90
 
 
 @pytest.fixture

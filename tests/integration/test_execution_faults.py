@@ -1,7 +1,7 @@
 """What becomes of an order when the exchange, or the world between decision and order, misbehaves."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from system import HOUR, NOW, RunningVenue, System, empty, migrated, proposal, running_venue, system
+from system import HOUR, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import Approved, Decision, Proposal, ReasonCode, content_hash
 from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState, OrderType
@@ -19,18 +19,6 @@ from alina.orchestrator import execution, reconciliation, sweeping
 
 Make = Callable[..., System]
 ORDER = ("POST", "/api/v3/order")
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=30) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

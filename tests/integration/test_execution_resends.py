@@ -1,13 +1,13 @@
 """When an order is sent again: once the exchange proves that it never had it, and never otherwise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
-from system import HOUR, NOW, RunningVenue, System, empty, migrated, proposal, running_venue, system
+from system import HOUR, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder
 from alina.domain.portfolio import TradingState
@@ -16,18 +16,6 @@ from alina.orchestrator import execution, reconciliation
 
 Make = Callable[..., System]
 STOP = Decimal(50)
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

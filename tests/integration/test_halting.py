@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from system import HOLD, NOW, Died, RunningVenue, System, empty, migrated, proposal, running_venue, system
+from system import HOLD, NOW, Died, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
 from alina.domain.orders import OrderSide, OrderState, OrderType
@@ -21,16 +21,8 @@ Make = Callable[..., System]
 STATES = tuple(TradingState)
 
 
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=120) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
+#: one for each system of these tests
+VENUE_SYMBOLS = 120
 
 
 @pytest.fixture

@@ -4,19 +4,17 @@ A model beside the ledger keeps its own books of what happened and computes ever
 ledger's own figures are never asked. Everything goes through the real review on a real Postgres.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from ledger_cases import fill, order_for, placed
 from ledger_cases import proposal as wish
 from still_exchange import StillExchange, still_runtime
-from system import empty, migrated
+from system import empty
 
 from alina import bootstrap
 from alina.config import Settings
@@ -252,12 +250,6 @@ class Trading(RuleBasedStateMachine):
             uow.ledger.record_equity(
                 Equity(account="main", as_of=self.exchange.now, cash=total, holdings=Decimal(0))
             )
-
-
-@pytest.fixture
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 def test_no_sequence_makes_the_kernel_approve_what_breaks_a_limit(ledger_url: str) -> None:

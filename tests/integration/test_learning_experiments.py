@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -20,9 +20,7 @@ from system import (
     System,
     candle,
     empty,
-    migrated,
     proposal,
-    running_venue,
     system,
 )
 
@@ -36,18 +34,6 @@ from alina.orchestrator import learning, sweeping
 Make = Callable[..., System]
 FIRST_RUN, RUNS, HELD_OUT = 54, 12, 4
 FALLING, RISING = "0.98", "1.02"
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

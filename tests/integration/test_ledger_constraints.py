@@ -12,7 +12,6 @@ from ledger_cases import (
     approve,
     claim,
     fill,
-    migrated_database,
     order_for,
     placed,
     proposal,
@@ -39,12 +38,6 @@ _POSITION = """
                            opened_at, opened_by, agent)
     VALUES (:id, 'main', 'BTC/USDT', :left, :bought, 0, 100, 0, now(), :order, 'trading')
 """
-
-
-@pytest.fixture(scope="module")
-def engine(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Fills and positions: built from fills only, whatever order and however often they arrive."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +19,6 @@ from ledger_cases import (
     claim,
     closed_position,
     fill,
-    migrated_database,
     placed,
     proposal,
     trade,
@@ -35,21 +34,6 @@ from alina.errors import LedgerError
 from alina.ledger import Ledger
 
 D = Decimal
-
-
-@pytest.fixture(scope="module")
-def engine(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
-
-
-@pytest.fixture
-def ledger(engine: Engine) -> Iterator[Ledger]:
-    with transaction(session_factory(engine)) as session:
-        ledger = Ledger(session)
-        with_agent(ledger)
-        yield ledger
-        session.rollback()  # no test leaves a row to the next
 
 
 def held(ledger: Ledger) -> Position:

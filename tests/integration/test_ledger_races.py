@@ -1,6 +1,6 @@
 """Two sessions at once: whoever is second finds the first one's row, and nobody waits in a circle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
@@ -15,7 +15,6 @@ from ledger_cases import (
     claim,
     empty,
     fill,
-    migrated_database,
     order_for,
     placed,
     proposal,
@@ -32,12 +31,6 @@ from alina.ledger import Ledger
 
 T = TypeVar("T")
 Factory = sessionmaker[Session]
-
-
-@pytest.fixture(scope="module")
-def engine(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
 
 
 @pytest.fixture

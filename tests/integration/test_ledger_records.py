@@ -1,6 +1,5 @@
 """Accounts, prompts, runs and experiments in the ledger."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -8,10 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ledger_cases import HOUR, NOON, closed_position, migrated_database, proposal, run, with_agent
-from sqlalchemy import Engine
+from ledger_cases import HOUR, NOON, closed_position, proposal, run
 
-from alina.db.engine import session_factory, transaction
 from alina.domain.evaluation import CasePart, Evaluation, Experiment, ExperimentCase, ExperimentState
 from alina.domain.market import Balance
 from alina.domain.portfolio import AccountState, Equity, TradingState
@@ -28,21 +25,6 @@ from alina.errors import LedgerError
 from alina.ledger import Ledger
 
 NOW = timedelta(0)
-
-
-@pytest.fixture(scope="module")
-def engine(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
-
-
-@pytest.fixture
-def ledger(engine: Engine) -> Iterator[Ledger]:
-    with transaction(session_factory(engine)) as session:
-        ledger = Ledger(session)
-        with_agent(ledger)
-        yield ledger
-        session.rollback()  # no test leaves a row to the next
 
 
 def call(attempt: int = 1, **request: Any) -> ModelCall:

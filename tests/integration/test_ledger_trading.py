@@ -1,6 +1,5 @@
 """From a proposal to an order in the ledger: who may store what, and what is found again after a crash."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -16,38 +15,19 @@ from ledger_cases import (
     approved,
     claim,
     fill,
-    migrated_database,
     order_for,
     placed,
     proposal,
     run,
     trade,
-    with_agent,
 )
-from sqlalchemy import Engine
 
-from alina.db.engine import session_factory, transaction
 from alina.domain.decisions import Denied, NeedsApproval, ReasonCode, content_hash
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.errors import LedgerError
 from alina.ledger import Ledger
 
 NOW = timedelta(0)
-
-
-@pytest.fixture(scope="module")
-def engine(postgres_server: str) -> Iterator[Engine]:
-    with migrated_database(postgres_server) as engine:
-        yield engine
-
-
-@pytest.fixture
-def ledger(engine: Engine) -> Iterator[Ledger]:
-    with transaction(session_factory(engine)) as session:
-        ledger = Ledger(session)
-        with_agent(ledger)
-        yield ledger
-        session.rollback()  # no test leaves a row to the next
 
 
 def test_a_proposal_is_stored_once_and_read_back_to_the_digit(ledger: Ledger) -> None:

@@ -1,12 +1,12 @@
 """Exits that no model decides, when the kernel, the exchange or a second poll is in the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from system import HOLD, NOW, RunningVenue, System, empty, migrated, proposal, running_venue, system
+from system import HOLD, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
 from alina.domain.orders import OrderState
@@ -14,18 +14,6 @@ from alina.domain.portfolio import CloseReason, TradingState
 from alina.orchestrator import polling, protection, reconciliation
 
 Make = Callable[..., System]
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=12) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

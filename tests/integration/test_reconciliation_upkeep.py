@@ -1,7 +1,7 @@
 """What looks after the system: sweeps, safe mode, equity, upkeep."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,9 +17,7 @@ from system import (
     RunningVenue,
     System,
     empty,
-    migrated,
     proposal,
-    running_venue,
     system,
 )
 
@@ -32,18 +30,6 @@ from alina.errors import ExchangeUnavailable
 from alina.orchestrator import cycle, halting, health, maintenance, reconciliation, sweeping
 
 Make = Callable[..., System]
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=20) as venue:
-        yield venue
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Check and reserve are one transaction: however many ask at once, a limit admits exactly what it admits."""
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -12,7 +11,7 @@ from ledger_cases import NOON
 from ledger_cases import proposal as wish
 from sqlalchemy import NullPool, create_engine, text
 from still_exchange import StillExchange, still_runtime
-from system import UNLIMITED, empty, migrated
+from system import UNLIMITED, empty
 
 from alina.config import Settings
 from alina.domain.decisions import ReasonCode
@@ -28,12 +27,6 @@ LIMITS: dict[str, tuple[dict[str, Any], str, ReasonCode]] = {
     "order rate": ({"max_order_rate": 10}, "1000000", ReasonCode.MAX_ORDER_RATE),
     "free balance": ({}, "1012", ReasonCode.INSUFFICIENT_BALANCE),
 }
-
-
-@pytest.fixture(scope="module")
-def ledger_url(postgres_server: str) -> Iterator[str]:
-    with migrated(postgres_server) as url:
-        yield url
 
 
 def make(url: str, limits: dict[str, Any], quote: str = "1000000") -> Runtime:

@@ -1,0 +1,44 @@
+"""What the tests of the main path stand on: a venue whose market stands still, a ledger of a module's own."""
+
+from collections.abc import Iterator
+
+import pytest
+from ledger_cases import with_agent
+from sqlalchemy import Engine
+from system import RunningVenue, migrated, running_venue
+
+from alina.db.engine import make_engine, session_factory, transaction
+from alina.ledger import Ledger
+
+
+@pytest.fixture(scope="module")
+def venue(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
+    """A venue process of the module's own, with `VENUE_SYMBOLS` symbols: one for each system of its tests."""
+    symbols = getattr(request.module, "VENUE_SYMBOLS", 30)
+    with running_venue(tmp_path_factory.mktemp("home"), symbols=symbols) as venue:
+        yield venue
+
+
+@pytest.fixture(scope="module")
+def ledger_url(postgres_server: str) -> Iterator[str]:
+    """A database at the newest schema, dropped after the module."""
+    with migrated(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engine(ledger_url: str) -> Iterator[Engine]:
+    """An engine on that database, as its owner."""
+    engine = make_engine(ledger_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def ledger(engine: Engine) -> Iterator[Ledger]:
+    """A ledger in one transaction: no test leaves a row to the next."""
+    with transaction(session_factory(engine)) as session:
+        ledger = Ledger(session)
+        with_agent(ledger)
+        yield ledger
+        session.rollback()
