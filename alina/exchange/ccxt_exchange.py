@@ -4,7 +4,6 @@ One client belongs to one process and one thread: build it after a fork, close i
 """
 
 import difflib
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,9 +17,10 @@ import ccxt
 from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
 from alina.domain.orders import Fill, Order, PlacedOrder
 from alina.domain.records import ms_from_utc
-from alina.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
+from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import records
-from alina.exchange.budget import Budget, BudgetSpent, urgent
+from alina.exchange.budget import Budget, urgent
+from alina.exchange.client import keep_to, make_client
 from alina.exchange.errors import UNREADABLE, read_error, submit_error
 from alina.exchange.options import client_options
 
@@ -57,13 +57,13 @@ class CcxtExchange:
         budget: Callable[[Decimal], Budget] | None = None,
     ) -> None:
         self._id = exchange_id
-        self._client = _make_client(
+        self._client = make_client(
             exchange_id,
             client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
         )
         self._markets_loaded_at: float | None = None
         if budget is not None:
-            _keep_to(self._client, budget(Decimal(60_000) / Decimal(str(self._client.rateLimit))))
+            keep_to(self._client, budget(Decimal(60_000) / Decimal(str(self._client.rateLimit))))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -161,21 +161,17 @@ class CcxtExchange:
         if self._id not in _FINDS_BY_CLIENT_ORDER_ID:
             return self._search(symbol, client_order_id)
         try:
-            placed = self._read(
-                lambda: records.placed_order_from(
-                    self._client.fetch_order_with_client_order_id(client_order_id, symbol), symbol
+            return self._read(
+                lambda: records.order_of_id_from(
+                    self._client.fetch_order_with_client_order_id(client_order_id, symbol),
+                    symbol,
+                    client_order_id,
                 )
             )
         except ExchangeRefused as error:
             if isinstance(error.__cause__, ccxt.OrderNotFound):
                 return None
             raise
-        if placed.client_order_id != client_order_id:
-            raise ExchangeUnavailable(
-                f"{self._id} was asked for order {client_order_id} and told of {placed.client_order_id!r}; "
-                "ask again later"
-            )
-        return placed
 
     def cancel(self, symbol: str, client_order_id: str) -> None:
         """Ask for a cancel; an order that is already done, or not there, is no error."""
@@ -210,7 +206,9 @@ class CcxtExchange:
                 else self._client.fetch_my_trades(symbol)
             )
             fills = [records.fill_from(raw, symbol) for raw in raws]
-            wanted = (fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id))
+            wanted = [fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id)]
+            if by_order and len(wanted) < len(fills):
+                raise ValueError(f"trades of other orders came for {exchange_order_id}")
             return sorted(wanted, key=lambda fill: fill.executed_at)
 
         return self._read(fetch)
@@ -305,34 +303,3 @@ class CcxtExchange:
         except (ccxt.BaseError, *UNREADABLE) as error:
             raise read_error(error, self._id) from error
         return result
-
-
-def _keep_to(client: Any, budget: Budget) -> None:
-    """Ask the budget where ccxt would wait, and tell it what each answer says."""
-    read = client.on_rest_response
-
-    def throttle(cost: object = None) -> None:
-        try:
-            budget.take(Decimal(str(1 if cost is None else cost)))
-        except BudgetSpent as error:
-            raise ExchangeUnavailable(
-                f"not sent: {error}", retry_after=timedelta(milliseconds=error.wait_ms)
-            ) from error
-
-    def on_rest_response(status: int, reason: str, url: str, method: str, headers: Any, *rest: Any) -> Any:
-        budget.learn(status, headers)
-        return read(status, reason, url, method, headers, *rest)
-
-    client.enableRateLimit = True
-    client.throttle, client.on_rest_response = throttle, on_rest_response
-
-
-def _make_client(exchange_id: str, options: dict[str, Any]) -> Any:
-    if exchange_id not in ccxt.exchanges:
-        near = difflib.get_close_matches(exchange_id, ccxt.exchanges, n=3)
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        raise ConfigError(f"market.exchange.id is {exchange_id!r}, which ccxt does not know{hint}")
-    client = getattr(ccxt, exchange_id)(options)
-    client.session.max_redirects = 0  # a redirect would send the order, and the key, once more
-    client.logger.setLevel(logging.INFO)  # at DEBUG ccxt logs the headers, with the key in them
-    return client

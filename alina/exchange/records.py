@@ -1,5 +1,7 @@
 """ccxt's dictionaries as domain records. A figure that is missing raises ValueError: nothing is made up.
 
+So does an answer that names another order or symbol than was asked for: it is another request's.
+
 Shapes: https://docs.ccxt.com/#/README?id=exchange-structure (market, ticker, order book, order, trade).
 """
 
@@ -77,6 +79,7 @@ def candle_from(row: Sequence[Any], symbol: str, timeframe: str) -> Candle:
 
 
 def ticker_from(raw: Raw, symbol: str) -> Ticker:
+    _require(raw, "symbol", symbol)
     return Ticker(
         symbol=symbol,
         bid=exact(raw["bid"], "bid"),
@@ -111,6 +114,7 @@ def balances_from(raw: Raw) -> dict[str, Balance]:
 
 def placed_order_from(raw: Raw, symbol: str) -> PlacedOrder:
     """The exchange's record of one order. An order it did not stamp is stamped with our clock."""
+    _require(raw, "symbol", symbol)
     quantity = exact(raw["amount"], "amount")
     filled = exact(raw["filled"], "filled")
     return PlacedOrder(
@@ -126,11 +130,29 @@ def placed_order_from(raw: Raw, symbol: str) -> PlacedOrder:
     )
 
 
+def order_of_id_from(raw: Raw, symbol: str, client_order_id: str) -> PlacedOrder:
+    """The answer to a question for one order, which must name it."""
+    placed = placed_order_from(raw, symbol)
+    if placed.client_order_id != client_order_id:
+        raise ValueError(f"asked for order {client_order_id}, told of {placed.client_order_id!r}")
+    return placed
+
+
 def accepted_order_from(raw: Raw, order: Order) -> PlacedOrder:
     """The answer to a submit. Some exchanges answer with an id alone: it stands open, unfilled as yet."""
+    _require(raw, "clientOrderId", order.client_order_id)
+    _require(raw, "side", order.side.value)
+    if raw.get("amount") is not None and exact(raw["amount"], "amount") != order.quantity:
+        raise ValueError(f"sent a quantity of {order.quantity}, told of {raw['amount']}")
     if raw.get("status") is None:
         raw = {**raw, "status": "open", "side": order.side, "amount": order.quantity, "filled": "0"}
     return placed_order_from({**raw, "clientOrderId": order.client_order_id}, order.symbol)
+
+
+def _require(raw: Raw, name: str, asked: str) -> None:
+    """Raises ValueError where the answer names another one than was asked for; it may name none."""
+    if raw.get(name) not in (None, "", asked):
+        raise ValueError(f"asked for {name} {asked}, told of {raw[name]}")
 
 
 _FINAL_STATES = {
@@ -153,6 +175,7 @@ def order_state(status: object, *, quantity: Decimal, filled: Decimal) -> OrderS
 
 
 def fill_from(raw: Raw, symbol: str) -> Fill:
+    _require(raw, "symbol", symbol)
     fee = _fee(raw)
     return Fill(
         trade_id=_text(raw["id"], "the trade's id"),

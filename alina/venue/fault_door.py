@@ -7,6 +7,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,6 +19,14 @@ from alina.venue.refusal import Refusal
 
 #: closing with this option set sends RST instead of FIN
 _RESET = struct.pack("ii", 1, 0)
+#: connection -> the copy of an answer that its next request gets instead of its own
+LATE = web.AppKey("LATE", WeakKeyDictionary[asyncio.Transport, bytes])
+
+
+def deliver_late(request: web.Request) -> None:
+    """Send the copy that is due on this request's connection, before anything of its own."""
+    if request.transport is not None:
+        request.transport.write(request.app[LATE].pop(request.transport, b""))
 
 
 async def meet(
@@ -120,11 +129,29 @@ async def _truncate(_fault: Fault, request: web.Request, response: web.Response)
 
 
 async def _twice(_fault: Fault, request: web.Request, response: web.Response) -> None:
-    body = (response.text or "").encode()
+    """Held back until both copies are there: whether a client sees the second is no matter of time."""
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    await _answer(request, response)
+    request.transport.write(_whole(response))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+
+async def _twice_late(_fault: Fault, request: web.Request, response: web.Response) -> None:
+    await _answer(request, response)
+    if request.transport is not None:
+        request.app[LATE][request.transport] = _whole(response)
+
+
+async def _answer(request: web.Request, response: web.Response) -> None:
     await response.prepare(request)
     await response.write_eof()
-    if request.transport is not None:
-        request.transport.write(_head(response) + body)
+
+
+def _whole(response: web.Response) -> bytes:
+    return _head(response) + (response.text or "").encode()
 
 
 def _head(response: web.Response) -> bytes:
@@ -140,5 +167,6 @@ _ON_THE_WIRE: dict[FaultKind, Callable[[Fault, web.Request, web.Response], Await
     FaultKind.ACCEPT_THEN_HANG: _hang,
     FaultKind.TRUNCATED_BODY: _truncate,
     FaultKind.DUPLICATED_RESPONSE: _twice,
+    FaultKind.LATE_DUPLICATE: _twice_late,
     FaultKind.PARTIAL_FILL_THEN_DROP: _fin,
 }

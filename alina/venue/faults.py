@@ -32,8 +32,10 @@ class FaultKind(StrEnum):
     TRUNCATED_BODY = "truncated_body"
     #: answered with status 200 and a page of HTML
     HTML_200 = "html_200"
-    #: the bytes of the answer come twice on one connection
+    #: the bytes of the answer come twice on one connection, at once
     DUPLICATED_RESPONSE = "duplicated_response"
+    #: the second copy comes as the answer to the next request on that connection
+    LATE_DUPLICATE = "late_duplicate"
     #: answered as ever, but queries do not show the order for `hidden_seconds`
     DELAYED_VISIBILITY = "delayed_visibility"
     #: answered as ever and shown, but its trades are in no list for `hidden_seconds`

@@ -5,6 +5,7 @@ One event loop does everything; between reading a request and answering it nothi
 
 import json
 from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler
 from alina.errors import SystemStateError
 from alina.venue import account_routes, market_routes
 from alina.venue.answers import refused
-from alina.venue.fault_door import meet
+from alina.venue.fault_door import LATE, deliver_late, meet
 from alina.venue.faults import Fault, FaultScript
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_routes import Answer
@@ -61,6 +62,7 @@ class VenueDoor:
     def app(self) -> web.Application:
         """The web application; it holds no thread and no task of its own."""
         app = web.Application(middlewares=[_answer_errors, self._meet_faults])
+        app[LATE] = WeakKeyDictionary()
         for method, path, answer, weight in _PUBLIC:
             app.router.add_route(method, path, self._door(answer, weight, signed=False))
         for method, path, answer, weight in _SIGNED:
@@ -125,6 +127,7 @@ class VenueDoor:
 
     @web.middleware
     async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        deliver_late(request)
         fault = self._faults.take(request.method, request.path)
         if fault is None:
             return await handler(request)

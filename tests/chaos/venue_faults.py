@@ -94,6 +94,7 @@ _CASES: Mapping[FaultKind, tuple[Outcome, tuple[Settings, ...]]] = {
     FaultKind.TRUNCATED_BODY: (Outcome.UNKNOWN, ({}, _HIDDEN)),
     FaultKind.HTML_200: (Outcome.UNKNOWN, ({}, _HIDDEN)),
     FaultKind.DUPLICATED_RESPONSE: (Outcome.ACCEPTED, ({},)),
+    FaultKind.LATE_DUPLICATE: (Outcome.ACCEPTED, ({},)),
     FaultKind.DELAYED_VISIBILITY: (Outcome.ACCEPTED, (_HIDDEN,)),
     FaultKind.DELAYED_TRADES: (Outcome.ACCEPTED, (_HIDDEN,)),
     FaultKind.PARTIAL_FILL_THEN_DROP: (Outcome.UNKNOWN, ({}, _HIDDEN)),
