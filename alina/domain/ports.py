@@ -52,8 +52,17 @@ class Exchange(Protocol):
         """The exchange's own record of an order, open or past; None: it says there is none."""
         ...
 
-    def cancel(self, symbol: str, client_order_id: str) -> None:
-        """Ask for a cancel; an order that is already done is no error."""
+    def cancel(self, symbol: str, client_order_id: str) -> bool:
+        """Whether the exchange cancelled the order now. Safe to repeat.
+
+        False: it has no such open order. It is done, or never came, or is still on its way: only `find`,
+        once the order's settling time is over, tells which. Raises ExchangeUnavailable where the order may
+        have been cancelled.
+        """
+        ...
+
+    def has_stop_orders(self, symbol: str) -> bool:
+        """Whether `submit` takes a stop order, which `find`, `open_orders` and `cancel` then know as any."""
         ...
 
     def open_orders(self, symbol: str) -> list[PlacedOrder]: ...

@@ -30,11 +30,16 @@ _MARKETS_MAX_AGE_SECONDS = 3600.0
 #: a symbol that is not listed reloads the markets, but no oftener than this
 _MARKETS_MIN_AGE_SECONDS = 60.0
 
-#: exchanges whose `fetch_order` in ccxt sends the client order id, so that "not found" means this order.
-#: Of any other, only a list can be searched, and absence from a list proves nothing.
-_FINDS_BY_CLIENT_ORDER_ID = frozenset(
+#: exchanges whose `fetch_order` and `cancel_order` in ccxt send the client order id, so that "not found"
+#: means this order. Of any other, only a list can be searched, and absence from a list proves nothing.
+_ASKS_BY_CLIENT_ORDER_ID = frozenset(
     {"binance", "binanceus", "bitget", "bitvavo", "coinbaseexchange", "htx", "kucoin", "mexc", "okx", "okxus"}
 )
+
+#: exchanges that keep a stop order among the others. Most keep it in a list of its own until it is triggered,
+#: under another id, so that an order's fate could not be told: there the stop is watched by us.
+_LISTS_STOPS_WITH_ORDERS = frozenset({"binance", "binanceus"})
+_STOP_LIMIT = "STOP_LOSS_LIMIT"
 
 
 class CcxtExchange:
@@ -158,7 +163,7 @@ class CcxtExchange:
     def _find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
         self._need_keys()
         self.market(symbol)
-        if self._id not in _FINDS_BY_CLIENT_ORDER_ID:
+        if self._id not in _ASKS_BY_CLIENT_ORDER_ID:
             return self._search(symbol, client_order_id)
         try:
             return self._read(
@@ -173,24 +178,46 @@ class CcxtExchange:
                 return None
             raise
 
-    def cancel(self, symbol: str, client_order_id: str) -> None:
-        """Ask for a cancel; an order that is already done, or not there, is no error."""
-        placed = self.find(symbol, client_order_id)
-        if placed is None or placed.state.is_final:
-            return
-        try:
-            with urgent():
-                self._read(lambda: self._client.cancel_order(placed.exchange_order_id, symbol))
-        except ExchangeRefused as error:
-            if not isinstance(error.__cause__, ccxt.OrderNotFound):
+    def cancel(self, symbol: str, client_order_id: str) -> bool:
+        """Whether the exchange cancelled the order now; False: it has no such open order (yet).
+
+        Where ccxt can, it is cancelled by its client order id: queries may not show it yet.
+        """
+        with urgent():
+            self._need_keys()
+            self.market(symbol)
+            try:
+                return self._read(lambda: self._cancel(symbol, client_order_id))
+            except ExchangeRefused as error:
+                if isinstance(error.__cause__, ccxt.OrderNotFound):
+                    return False
                 raise
+
+    def _cancel(self, symbol: str, client_order_id: str) -> bool:
+        if self._id in _ASKS_BY_CLIENT_ORDER_ID:
+            answer = self._client.cancel_order_with_client_order_id(client_order_id, symbol)
+            records.require_cancel_of(answer, symbol, client_order_id)
+            return True
+        placed = self._search(symbol, client_order_id)
+        if not placed.state.is_final:
+            self._client.cancel_order(placed.exchange_order_id, symbol)
+        return not placed.state.is_final
+
+    def has_stop_orders(self, symbol: str) -> bool:
+        """Whether stop orders are taken, and are found and cancelled like any other."""
+        return self._id in _LISTS_STOPS_WITH_ORDERS and _STOP_LIMIT in self._raw_market(symbol)["info"].get(
+            "orderTypes", ()
+        )
 
     def open_orders(self, symbol: str) -> list[PlacedOrder]:
         """Every open order of the account in this symbol, ours or not."""
         self._need_keys()
         self.market(symbol)
         return self._read(
-            lambda: [records.placed_order_from(raw, symbol) for raw in self._client.fetch_open_orders(symbol)]
+            lambda: [
+                records.placed_order_from(raw, symbol)
+                for raw in self._complete(self._client.fetch_open_orders(symbol))
+            ]
         )
 
     def fills(self, symbol: str, *, exchange_order_id: str | None = None) -> list[Fill]:
@@ -205,7 +232,7 @@ class CcxtExchange:
                 if by_order
                 else self._client.fetch_my_trades(symbol)
             )
-            fills = [records.fill_from(raw, symbol) for raw in raws]
+            fills = [records.fill_from(raw, symbol) for raw in self._complete(raws)]
             wanted = [fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id)]
             if by_order and len(wanted) < len(fills):
                 raise ValueError(f"trades of other orders came for {exchange_order_id}")
@@ -290,6 +317,13 @@ class CcxtExchange:
                 f"{self._id}: this process has no key, so only public market data can be asked; set "
                 "ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET where orders are executed"
             )
+
+    def _complete(self, raws: list[_T]) -> list[_T]:
+        """ccxt leaves out what is of another symbol without a word: then it is another request's answer."""
+        told = self._client.last_json_response
+        if isinstance(told, list) and len(told) != len(raws):
+            raise ValueError(f"only {len(raws)} of {len(told)} entries are what was asked for")
+        return raws
 
     def _need_json(self) -> None:
         """A page of HTML with status 200 passes through ccxt as an order without id or an empty list."""

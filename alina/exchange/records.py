@@ -149,6 +149,16 @@ def accepted_order_from(raw: Raw, order: Order) -> PlacedOrder:
     return placed_order_from({**raw, "clientOrderId": order.client_order_id}, order.symbol)
 
 
+def require_cancel_of(raw: Raw, symbol: str, client_order_id: str) -> None:
+    """Raises ValueError where the answer to a cancel is another order's."""
+    _require(raw, "symbol", symbol)
+    # Binance gives the cancel an id of its own and names the order's beside it
+    info = raw.get("info")
+    original = info.get("origClientOrderId") if isinstance(info, Mapping) else None
+    named = original or raw.get("clientOrderId")
+    _require({"clientOrderId": named}, "clientOrderId", client_order_id)
+
+
 def _require(raw: Raw, name: str, asked: str) -> None:
     """Raises ValueError where the answer names another one than was asked for; it may name none."""
     if raw.get(name) not in (None, "", asked):

@@ -67,8 +67,8 @@ def exchange(venue_url: str) -> Iterator[Exchange]:
     exchange.close()
 
 
-def set_fault(url: str, kind: str, method: str, path: str) -> None:
-    body = json.dumps({"kind": kind, "method": method, "path": path}).encode()
+def set_fault(url: str, kind: str, method: str, path: str, **more: str) -> None:
+    body = json.dumps({"kind": kind, "method": method, "path": path, **more}).encode()
     request = urllib.request.Request(  # noqa: S310  # the venue's own address
         f"{url}/venue/v1/faults", data=body, headers={"Content-Type": "application/json"}
     )
@@ -175,7 +175,7 @@ def test_a_resting_order_is_open_locks_its_balance_and_can_be_cancelled(exchange
     assert (placed.state, placed.filled_quantity, placed.filled_notional) == (OrderState.OPEN, 0, 0)
     assert order.client_order_id in {one.client_order_id for one in exchange.open_orders(SYMBOL)}
     assert exchange.balances()["USDT"].locked - locked_before == order.quantity * order.limit_price
-    exchange.cancel(SYMBOL, order.client_order_id)
+    assert exchange.cancel(SYMBOL, order.client_order_id) is True
     assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.CANCELED
     assert exchange.balances()["USDT"].locked == locked_before
 
@@ -191,11 +191,21 @@ def test_an_order_that_never_was_is_found_nowhere(exchange: Exchange):
     assert exchange.find(SYMBOL, client_order_id_for(uuid4())) is None
 
 
-def test_cancelling_what_is_done_or_never_was_is_no_error(exchange: Exchange):
+def test_an_order_that_no_query_shows_yet_is_cancelled_all_the_same(exchange: Exchange, venue_url: str):
+    set_fault(venue_url, "delayed_visibility", "POST", "/api/v3/order", hidden_seconds="3600")
+    order = limit_order(exchange, OrderSide.BUY, "0.97")
+    locked_before = exchange.balances()["USDT"].locked
+    exchange.submit(order)
+    assert exchange.find(SYMBOL, order.client_order_id) is None
+    assert exchange.cancel(SYMBOL, order.client_order_id) is True
+    assert exchange.balances()["USDT"].locked == locked_before
+
+
+def test_cancelling_what_is_done_or_never_was_is_no_error_and_cancels_nothing(exchange: Exchange):
     order = market_order(OrderSide.BUY)
     exchange.submit(order)
-    exchange.cancel(SYMBOL, order.client_order_id)
-    exchange.cancel(SYMBOL, client_order_id_for(uuid4()))
+    assert exchange.cancel(SYMBOL, order.client_order_id) is False
+    assert exchange.cancel(SYMBOL, client_order_id_for(uuid4())) is False
     assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.FILLED
 
 

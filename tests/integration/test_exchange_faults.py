@@ -6,9 +6,12 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
 
 import pytest
 
@@ -18,27 +21,29 @@ from alina.exchange.ccxt_exchange import CcxtExchange
 
 SYMBOL = "BTC/USDT"
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
-EXCHANGE_INFO = {
-    "symbols": [
-        {
-            "symbol": "BTCUSDT",
-            "status": "TRADING",
-            "baseAsset": "BTC",
-            "quoteAsset": "USDT",
-            "orderTypes": ["LIMIT", "MARKET"],
-            "filters": [
-                {
-                    "filterType": "PRICE_FILTER",
-                    "minPrice": "0.01",
-                    "maxPrice": "1000000",
-                    "tickSize": "0.01000000",
-                },
-                {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001000"},
-                {"filterType": "NOTIONAL", "minNotional": "5.00000000"},
-            ],
-        }
-    ]
-}
+
+
+def listed(base: str) -> dict[str, object]:
+    return {
+        "symbol": f"{base}USDT",
+        "status": "TRADING",
+        "baseAsset": base,
+        "quoteAsset": "USDT",
+        "orderTypes": ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"],
+        "filters": [
+            {
+                "filterType": "PRICE_FILTER",
+                "minPrice": "0.01",
+                "maxPrice": "1000000",
+                "tickSize": "0.01000000",
+            },
+            {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001000"},
+            {"filterType": "NOTIONAL", "minNotional": "5.00000000"},
+        ],
+    }
+
+
+EXCHANGE_INFO = {"symbols": [listed("BTC"), listed("ETH")]}
 ORDER = {
     "symbol": "BTCUSDT",
     "orderId": 28,
@@ -89,6 +94,9 @@ class BinanceLike(ThreadingHTTPServer):
         self.released = threading.Event()
 
 
+Server = TypeVar("Server", bound=BinanceLike)
+
+
 def reply(
     handler: Handler, status: int, body: object, *, headers: dict[str, str] | None = None, cut: int = 0
 ) -> None:
@@ -132,16 +140,23 @@ def redirect(handler: Handler) -> None:
     reply(handler, 307, {}, headers={"Location": handler.path})
 
 
-@pytest.fixture
-def server() -> Iterator[BinanceLike]:
-    server = BinanceLike()
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceLike]:
+    with serving(BinanceLike()) as server:
+        yield server
 
 
 def connect(server: BinanceLike, *, api_key: str | None = "key", timeout: float = 5) -> CcxtExchange:
@@ -304,7 +319,6 @@ READS: dict[str, tuple[str, Callable[[CcxtExchange], object]]] = {
     "ticker": ("ticker/24hr", lambda exchange: exchange.ticker(SYMBOL)),
     "balances": ("account", lambda exchange: exchange.balances()),
     "find": ("order", lambda exchange: exchange.find(SYMBOL, "al-1")),
-    "cancel": ("order", lambda exchange: exchange.cancel(SYMBOL, "al-1")),
     "open orders": ("openOrders", lambda exchange: exchange.open_orders(SYMBOL)),
     "fills": ("myTrades", lambda exchange: exchange.fills(SYMBOL)),
     "fills of one": ("myTrades", lambda exchange: exchange.fills(SYMBOL, exchange_order_id="28")),
@@ -354,14 +368,123 @@ def test_an_order_is_not_there_only_when_the_exchange_says_so(server: BinanceLik
         exchange.find(SYMBOL, "al-1")
 
 
-def test_a_cancel_that_comes_too_late_is_no_error(server: BinanceLike, exchange: CcxtExchange):
-    server.answers["GET order"] = says(200, {**ORDER, "status": "NEW"})
+def test_a_cancel_tells_whether_it_was_carried_out_and_asks_for_nothing_first(
+    server: BinanceLike, exchange: CcxtExchange
+):
     server.answers["DELETE order"] = refuses(-2011, "Unknown order sent.")
-    exchange.cancel(SYMBOL, "al-1")
+    assert exchange.cancel(SYMBOL, "al-1") is False
+    canceled = {**ORDER, "status": "CANCELED", "origClientOrderId": "al-1", "clientOrderId": "cancels-own"}
+    server.answers["DELETE order"] = says(200, canceled)
+    assert exchange.cancel(SYMBOL, "al-1") is True
+    server.answers["DELETE order"] = says(200, {**canceled, "origClientOrderId": "another"})
+    with pytest.raises(ExchangeUnavailable, match="another"):
+        exchange.cancel(SYMBOL, "al-1")
+    assert server.seen == {"GET exchangeInfo": 1, "DELETE order": 3}
+
+
+@pytest.mark.parametrize("fault", ["dropped", "html", "503", "429", "-1007"])
+def test_whether_a_cancel_was_carried_out_may_be_unknown(
+    server: BinanceLike, exchange: CcxtExchange, fault: str
+):
+    server.answers["DELETE order"] = AMBIGUOUS[fault]
+    with pytest.raises(ExchangeUnavailable):
+        exchange.cancel(SYMBOL, "al-1")
     assert server.seen["DELETE order"] == 1
+
+
+#: what an answer may name that shows it to be another request's
+ANOTHERS = {
+    "order": {"clientOrderId": "another"},
+    "symbol": {"symbol": "ETHUSDT"},
+    "side": {"side": "SELL"},
+    "quantity": {"origQty": "0.70000000"},
+}
+
+
+@pytest.mark.parametrize("named", ANOTHERS.values(), ids=ANOTHERS.keys())
+def test_an_answer_to_another_order_is_not_taken_for_this_ones(
+    server: BinanceLike, exchange: CcxtExchange, named: dict[str, str]
+):
+    server.answers["POST order"] = says(200, {**ORDER, **named})
     server.answers["GET order"] = says(200, ORDER)
-    exchange.cancel(SYMBOL, "al-1")
-    assert server.seen["DELETE order"] == 1
+    with pytest.raises(OrderFateUnknown, match=r"another|ETH|sell|0\.7"):
+        exchange.submit(limit_buy())
+    assert exchange.find(SYMBOL, "al-1").filled_quantity == Decimal("0.2")
+
+
+TICKER = {"symbol": "BTCUSDT", "bidPrice": "99", "askPrice": "100", "lastPrice": "100", "closeTime": 1}
+TRADE = {
+    "symbol": "BTCUSDT",
+    "id": 5,
+    "orderId": 28,
+    "price": "100",
+    "qty": "0.2",
+    "commission": "0.01",
+    "commissionAsset": "USDT",
+    "time": 1700000000000,
+    "isBuyer": True,
+    "isMaker": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "answer"),
+    [
+        ("ticker", {**TICKER, "symbol": "ETHUSDT"}),
+        ("find", {**ORDER, "symbol": "ETHUSDT"}),
+        ("open orders", [{**ORDER, "symbol": "ETHUSDT"}]),
+        ("fills", [{**TRADE, "symbol": "ETHUSDT"}]),
+        ("fills of one", [{**TRADE, "orderId": 29}]),
+    ],
+)
+def test_a_read_that_is_answered_with_anothers_answer_is_unavailable(
+    server: BinanceLike, exchange: CcxtExchange, read: str, answer: object
+):
+    path, call = READS[read]
+    server.answers[f"GET {path}"] = says(200, answer)
+    with pytest.raises(ExchangeUnavailable):
+        call(exchange)
+
+
+class LateByOne(BinanceLike):
+    """Answers every request after the first with the answer to the one before it.
+
+    `on_one_connection`: a copy that came late on a connection kept open; else a proxy that mixes answers up.
+    """
+
+    def __init__(self, *, on_one_connection: bool) -> None:
+        super().__init__()
+        self._on_one_connection = on_one_connection
+        self._due: dict[object, Callable[[Handler], None]] = {}
+
+    def late(self, own: Callable[[Handler], None]) -> Callable[[Handler], None]:
+        def answer(handler: Handler) -> None:
+            key = handler.connection if self._on_one_connection else None
+            due, self._due[key] = self._due.get(key, own), own
+            due(handler)
+
+        return answer
+
+
+@pytest.mark.parametrize("on_one_connection", [True, False])
+def test_answers_that_come_one_request_late_are_never_another_orders(on_one_connection: bool):
+    with serving(LateByOne(on_one_connection=on_one_connection)) as server:
+
+        def confirmed(name: str) -> Callable[[Handler], None]:
+            return says(200, {**ORDER, "clientOrderId": name})
+
+        exchange = connect(server)
+        for name in ("al-1", "al-2", "al-3"):
+            server.answers["POST order"] = server.late(confirmed(name))
+            server.answers["GET order"] = confirmed(name)
+            try:
+                placed = exchange.submit(replace(limit_buy(), client_order_id=name))
+            except OrderFateUnknown:
+                placed = exchange.find(SYMBOL, name)
+                assert not on_one_connection
+            assert placed.client_order_id == name
+        assert server.seen["POST order"] == 3
+        exchange.close()
 
 
 def test_a_symbol_that_is_not_listed_is_refused_with_the_nearest_one(
