@@ -141,7 +141,7 @@ def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> s
 def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) -> Exchange:
     """The one adapter; in paper mode it is pointed at the venue by options alone.
 
-    Live, all processes that are given the same Redis share one request budget.
+    Live, all processes that are given the same Redis share one budget.
     """
     # ccxt takes 50 MB: beat, Flower and the metrics, which reach no exchange, do without it
     from alina.exchange.ccxt_exchange import CcxtExchange
@@ -164,10 +164,16 @@ def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) 
 
 
 def _budget(settings: Settings, redis_url: str) -> Callable[[Decimal], Budget]:
-    """The request budget of this address at the exchange; it connects on first use."""
+    """The budget of this address and this account at the exchange; it connects on first use."""
     section = settings.market.exchange
-    server = BudgetServer(redis_url)
-    return lambda limit: SharedBudget(server.evaluate, section.id, limit=limit * section.request_share)
+    server, account = BudgetServer(redis_url), settings.system.account
+    return lambda limit: SharedBudget(
+        server.evaluate,
+        f"{section.mode}:{section.id}",
+        account=account,
+        limit=limit,
+        share=section.request_share,
+    )
 
 
 def _paper_options(settings: Settings) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from alina.domain.records import ms_from_utc
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import records
 from alina.exchange.budget import Budget, urgent
-from alina.exchange.client import keep_to, make_client
+from alina.exchange.client import keep_to, make_client, within_budget
 from alina.exchange.errors import UNREADABLE, read_error, submit_error
+from alina.exchange.limits import limits_of
 from alina.exchange.options import client_options
 
 _T = TypeVar("_T")
@@ -67,8 +68,10 @@ class CcxtExchange:
             client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
         )
         self._markets_loaded_at: float | None = None
+        self._budget: Budget | None = None
         if budget is not None:
-            keep_to(self._client, budget(Decimal(60_000) / Decimal(str(self._client.rateLimit))))
+            self._budget = budget(Decimal(60_000) / Decimal(str(self._client.rateLimit)))
+            keep_to(self._client, self._budget)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -127,29 +130,37 @@ class CcxtExchange:
 
     def submit(self, order: Order, *, signed_at: datetime | None = None) -> PlacedOrder:
         """Send the order once, exactly as it is. Raises only OrderRejected or OrderFateUnknown."""
+        name = order.client_order_id
         try:
-            market = self.market(order.symbol)
-            self._need_keys()
-        except ExchangeRefused as error:
-            raise OrderRejected(f"order {order.client_order_id} was not sent: {error}") from error
+            self._prepare(order)
         except ExchangeUnavailable as error:
-            raise OrderFateUnknown(f"order {order.client_order_id} was not sent: {error}") from error
+            raise OrderFateUnknown(f"order {name} was not sent: {error}") from error
+        except ExchangeRefused as error:
+            raise OrderRejected(f"order {name} was not sent: {error}") from error
+        except ccxt.BaseError as error:
+            raise submit_error(error, self._id, name) from error
         try:
-            self._refuse_rounding(order, market)
             answer = self._client.create_order(
                 order.symbol,
                 order.order_type.value,
                 order.side.value,
                 f"{order.quantity:f}",
                 None if order.limit_price is None else f"{order.limit_price:f}",
-                {"clientOrderId": order.client_order_id, **self._signed(signed_at)},
+                {"clientOrderId": name, **self._signed(signed_at)},
             )
             self._need_json()
             return records.accepted_order_from(answer, order)
-        except OrderRejected:
-            raise
         except Exception as error:  # whatever it is, the request may have arrived
-            raise submit_error(error, self._id, order.client_order_id) from error
+            raise submit_error(error, self._id, name) from error
+
+    def _prepare(self, order: Order) -> None:
+        """All that must hold before the request leaves; the last is its place in the account's budget."""
+        market = self.market(order.symbol)
+        self._need_keys()
+        self._refuse_rounding(order, market)
+        if self._budget is not None:
+            with within_budget():
+                self._budget.take_order()
 
     def find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
         """The exchange's own record of an order, open or past; None: it says there is none.
@@ -284,6 +295,8 @@ class CcxtExchange:
         self._read(lambda: self._client.load_markets(True))
         if not self._client.markets:
             raise ExchangeUnavailable(f"{self._id} lists no market at all; ask again later")
+        if self._budget is not None:
+            self._budget.keep_within(self._read(lambda: limits_of(self._client.last_json_response)))
         self._markets_loaded_at = time.monotonic()
 
     def _signed(self, signed_at: datetime | None) -> dict[str, int]:

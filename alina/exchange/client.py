@@ -2,6 +2,8 @@
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,21 +43,30 @@ def make_client(exchange_id: str, options: dict[str, Any]) -> Any:
     return client
 
 
+@contextmanager
+def within_budget() -> Iterator[None]:
+    """A spent budget is an exchange that cannot be asked now. Raises ExchangeUnavailable."""
+    try:
+        yield
+    except BudgetSpent as error:
+        raise ExchangeUnavailable(
+            f"not sent: {error}", retry_after=timedelta(milliseconds=error.wait_ms)
+        ) from error
+
+
 def keep_to(client: Any, budget: Budget) -> None:
     """Ask the budget where ccxt would wait, and tell it what each answer says."""
     read = client.on_rest_response
 
     def throttle(cost: object = None) -> None:
-        try:
+        with within_budget():
             budget.take(Decimal(str(1 if cost is None else cost)))
-        except BudgetSpent as error:
-            raise ExchangeUnavailable(
-                f"not sent: {error}", retry_after=timedelta(milliseconds=error.wait_ms)
-            ) from error
 
-    def on_rest_response(status: int, reason: str, url: str, method: str, headers: Any, *rest: Any) -> Any:
-        budget.learn(status, headers)
-        return read(status, reason, url, method, headers, *rest)
+    def on_rest_response(
+        status: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any
+    ) -> Any:
+        budget.learn(status, headers, body)
+        return read(status, reason, url, method, headers, body, *rest)
 
     client.enableRateLimit = True
     client.throttle, client.on_rest_response = throttle, on_rest_response

@@ -15,10 +15,13 @@ from alina.errors import ExchangeUnavailable
 from alina.exchange.budget import RESERVE, BudgetSpent, SharedBudget, urgent
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.exchange.limits import Limits
 
 #: cost a minute; the bucket is half of it
 LIMIT = Decimal(1200)
 SIZE = LIMIT / 2
+#: orders in a day, and in the two hours that no test lasts
+ORDERS = {7_200_000: 40, 86_400_000: 1000}
 
 
 @pytest.fixture
@@ -29,11 +32,28 @@ def url(redis_server: str) -> str:
 
 @pytest.fixture
 def budget(url: str) -> SharedBudget:
-    return SharedBudget(BudgetServer(url).evaluate, "binance", limit=LIMIT)
+    return on(url)
+
+
+def on(url: str, *, account: str = "main", limit: Decimal = LIMIT) -> SharedBudget:
+    """The budget of a process at this Redis, after it read the exchange's limits."""
+    budget = SharedBudget(BudgetServer(url).evaluate, "binance", account=account, limit=limit)
+    budget.keep_within(Limits(None, ORDERS))
+    return budget
 
 
 def away(*_: object) -> SharedBudget:
-    return SharedBudget(BudgetServer("redis://127.0.0.1:1/0").evaluate, "binance", limit=LIMIT)
+    return on("redis://127.0.0.1:1/0")
+
+
+def ordered(budget: SharedBudget) -> int:
+    """How many orders may leave until the budget says no."""
+    for number in range(1000):
+        try:
+            budget.take_order()
+        except BudgetSpent:
+            return number
+    raise AssertionError("the order budget has no end")
 
 
 def taken(budget: SharedBudget, cost: str = "10") -> Decimal:
@@ -53,7 +73,11 @@ from decimal import Decimal
 from alina.exchange.budget import BudgetSpent, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 import os
-budget = SharedBudget(BudgetServer(os.environ["BUDGET_URL"]).evaluate, "binance", limit=Decimal(1200))
+from alina.exchange.limits import Limits
+budget = SharedBudget(
+    BudgetServer(os.environ["BUDGET_URL"]).evaluate, "binance", account="main", limit=Decimal(1200)
+)
+budget.keep_within(Limits(None, {7_200_000: 40}))
 print("ready", flush=True)
 sys.stdin.readline()
 granted = 0
@@ -63,7 +87,14 @@ for _ in range(500):
         granted += 1
     except BudgetSpent:
         pass
-print(granted)
+orders = 0
+for _ in range(100):
+    try:
+        budget.take_order()
+        orders += 1
+    except BudgetSpent:
+        pass
+print(granted, orders)
 """
 
 
@@ -86,10 +117,57 @@ def test_processes_that_share_a_redis_never_ask_for_more_than_one_budget(url: st
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    granted = sum(int(process.communicate(timeout=60)[0]) for process in processes)
-    filled = Decimal(str(time.monotonic() - began)) * SIZE / 60
+    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    granted, orders = (sum(int(each[column]) for each in answers) for column in (0, 1))
+    seconds = Decimal(str(time.monotonic() - began))
     at_first = SIZE * (1 - RESERVE)
-    assert at_first - 1 <= granted <= at_first + filled + 1
+    assert at_first - 1 <= granted <= at_first + seconds * SIZE / 60 + 1
+    assert 15 <= orders <= 15 + seconds * 20 / 7200 + 1
+
+
+def test_orders_are_counted_an_account_and_what_protects_has_its_share(url: str) -> None:
+    one, same, another = on(url), on(url), on(url, account="second")
+    assert ordered(one) + ordered(same) == 20 * (1 - RESERVE)
+    with urgent():
+        assert ordered(same) == 20 * RESERVE
+        assert ordered(one) == 0
+    assert ordered(another) == 15
+
+
+def test_the_longer_window_of_orders_counts_too(url: str) -> None:
+    budget = on(url)
+    budget.keep_within(Limits(None, {7_200_000: 40, 86_400_000: 8}))
+    with urgent():
+        assert ordered(budget) == 4
+
+
+def test_the_exchanges_count_of_orders_lowers_the_budget(url: str) -> None:
+    budget = on(url)
+    budget.keep_within(Limits(None, {10_000: 40, 86_400_000: 1000}))
+    budget.learn(200, {"X-MBX-ORDER-COUNT-10S": "3", "X-MBX-ORDER-COUNT-1D": "998"}, "{}")
+    with urgent():
+        assert ordered(budget) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"), [({}, 7_190_000, 7_200_000), ({"Retry-After": "9"}, 1, 9000)]
+)
+def test_too_many_orders_stop_orders_alone_as_long_as_the_exchange_says(
+    url: str, headers: dict[str, str], least: int, most: int
+) -> None:
+    budget, other = on(url), on(url)
+    budget.learn(429, headers, '{"code": -1015, "msg": "Too many new orders; current limit is 40"}')
+    with pytest.raises(BudgetSpent) as error, urgent():
+        other.take_order()
+    assert least <= error.value.wait_ms <= most
+    other.take(Decimal(10))  # a cancel, a query
+
+
+def test_a_published_limit_that_is_smaller_counts(url: str) -> None:
+    budget = on(url)
+    budget.keep_within(Limits(600, {}))
+    with urgent():
+        assert 60 - 10 <= taken(budget) <= 60
 
 
 def test_what_protects_may_use_the_reserve_that_nothing_else_touches(budget: SharedBudget) -> None:
@@ -104,27 +182,28 @@ def test_what_protects_may_use_the_reserve_that_nothing_else_touches(budget: Sha
 def test_a_ban_of_one_process_stops_all_of_them_urgent_or_not(
     url: str, budget: SharedBudget, status: int
 ) -> None:
-    other = SharedBudget(BudgetServer(url).evaluate, "binance", limit=LIMIT)
-    other.learn(status, {"Retry-After": "120"})
-    other.learn(status, {"Retry-After": "1"})  # the later end counts
+    other = on(url)
+    other.learn(status, {"Retry-After": "120"}, "")
+    other.learn(status, {"Retry-After": "1"}, "")  # the later end counts
     with pytest.raises(BudgetSpent) as error, urgent():
         budget.take(Decimal(1))
     assert 60_000 < error.value.wait_ms <= 120_000
 
 
-def test_a_refusal_that_names_no_end_stops_a_minute(budget: SharedBudget) -> None:
-    budget.learn(429, {})
+@pytest.mark.parametrize(("status", "body"), [(429, ""), (418, "<html>"), (400, '{"code":-1003,"msg":""}')])
+def test_a_refusal_that_names_no_end_stops_a_minute(budget: SharedBudget, status: int, body: str) -> None:
+    budget.learn(status, {}, body)
     with pytest.raises(BudgetSpent) as error:
         budget.take(Decimal(1))
     assert 0 < error.value.wait_ms <= 60_000
 
 
 def test_the_exchanges_own_count_lowers_the_budget_and_never_raises_it(budget: SharedBudget) -> None:
-    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"})
+    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"}, "")
     assert taken(budget) < SIZE
-    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"})
+    budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"}, "")
     assert taken(budget) < 20
-    budget.learn(200, {"x-mbx-used-weight-1m": str(int(LIMIT) * 5)})  # somebody else at this address
+    budget.learn(200, {"x-mbx-used-weight-1m": str(int(LIMIT) * 5)}, "")  # somebody else at this address
     with pytest.raises(BudgetSpent), urgent():
         budget.take(Decimal(10))
 
@@ -133,9 +212,12 @@ def test_without_redis_nothing_leaves_but_what_protects_and_that_within_a_bound(
     budget = away()
     with pytest.raises(BudgetSpent, match="cannot be asked"):
         budget.take(Decimal(1))
+    with pytest.raises(BudgetSpent, match="cannot be asked"):
+        budget.take_order()
     with urgent():
         assert 0 < taken(budget) <= SIZE * Decimal("0.1") + 10
-    budget.learn(429, {"Retry-After": "5"})  # not kept, and no error
+        assert ordered(budget) == 2
+    budget.learn(429, {"Retry-After": "5"}, "")  # not kept, and no error
 
 
 def test_the_adapter_asks_before_it_sends(url: str) -> None:
@@ -148,8 +230,8 @@ def test_the_adapter_asks_before_it_sends(url: str) -> None:
 
     def spent(limit: Decimal) -> SharedBudget:
         made.append(limit)
-        budget = SharedBudget(BudgetServer(url).evaluate, "binance", limit=limit)
-        budget.learn(418, {"Retry-After": "60"})
+        budget = on(url, limit=limit)
+        budget.learn(418, {"Retry-After": "60"}, "")
         return budget
 
     for make in (spent, away):
