@@ -30,6 +30,8 @@ class Proposal(Record):
     #: base
     quantity: Decimal
     limit_price: Decimal | None
+    #: of a stop-limit order: the price at which the exchange makes it a limit order
+    trigger_price: Decimal | None = None
     #: the price the proposer saw, quote per base
     reference_price: Decimal
     #: may only shrink a position
@@ -51,8 +53,9 @@ class Proposal(Record):
         Record.__post_init__(self)
         if self.quantity <= 0:
             raise InvalidRecord(f"proposal {self.id}: quantity {self.quantity} must be above zero")
-        if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
-            raise InvalidRecord(f"proposal {self.id}: a limit order, and only that, has a limit price")
+        misfit = self.order_type.misfit(limit_price=self.limit_price, trigger_price=self.trigger_price)
+        if misfit is not None:
+            raise InvalidRecord(f"proposal {self.id}: {misfit}")
         if not 0 <= self.confidence <= 100:
             raise InvalidRecord(f"proposal {self.id}: confidence {self.confidence} is not within 0 to 100")
 
@@ -69,6 +72,8 @@ def content_hash(proposal: Proposal) -> str:
         "limit_price": None if proposal.limit_price is None else _plain(proposal.limit_price),
         "reduce_only": proposal.reduce_only,
     }
+    if proposal.trigger_price is not None:
+        content["trigger_price"] = _plain(proposal.trigger_price)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -106,6 +111,7 @@ class ReasonCode(IntEnum):
     ONE_SIDED_BOOK = 211
     YOUNG_MARKET = 212
     VOLUME_COLLAPSE = 213
+    SYMBOL_NOT_TRADED = 214
     INVALID_QUANTITY = 301
     BELOW_MIN_NOTIONAL = 302
     INVALID_PRICE = 303

@@ -18,6 +18,16 @@ class OrderSide(StrEnum):
 class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
+    #: a limit order that the exchange holds back until the trigger price is reached
+    STOP_LIMIT = "stop_limit"
+
+    def misfit(self, *, limit_price: Decimal | None, trigger_price: Decimal | None) -> str | None:
+        """What of the two prices an order of this type lacks or has too many; None: they fit."""
+        if (self is OrderType.MARKET) != (limit_price is None):
+            return "a limit or stop-limit order, and only that, has a limit price"
+        if (self is OrderType.STOP_LIMIT) != (trigger_price is not None):
+            return "a stop-limit order, and only that, has a trigger price"
+        return None
 
 
 class OrderState(StrEnum):
@@ -48,7 +58,7 @@ def client_order_id_for(decision_id: UUID) -> str:
 class Order(Record):
     """One instruction to trade a spot market.
 
-    Units, for BTC/USDT: `quantity` in BTC (base), `limit_price` in USDT per BTC. No floats, ever.
+    Units, for BTC/USDT: `quantity` in BTC (base), the prices in USDT per BTC. No floats, ever.
     """
 
     client_order_id: str
@@ -58,15 +68,15 @@ class Order(Record):
     order_type: OrderType
     quantity: Decimal
     limit_price: Decimal | None = None  # None: a market order
+    trigger_price: Decimal | None = None  # of a stop-limit order
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
         if self.quantity <= 0:
             raise InvalidRecord(f"order {self.client_order_id}: quantity {self.quantity} is not above 0")
-        if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
-            raise InvalidRecord(
-                f"order {self.client_order_id}: a limit order, and only that, has a limit price"
-            )
+        misfit = self.order_type.misfit(limit_price=self.limit_price, trigger_price=self.trigger_price)
+        if misfit is not None:
+            raise InvalidRecord(f"order {self.client_order_id}: {misfit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,6 +184,7 @@ class Orders(Part):
             order_type=order.order_type,
             quantity=order.quantity,
             limit_price=order.limit_price,
+            trigger_price=order.trigger_price,
         )
         if not content_hash(ordered) == stored.content_hash == approved_hash:
             raise LedgerError(f"order {order.client_order_id} is not what decision {decision_id} approved")

@@ -99,6 +99,7 @@ def _order(proposal: Proposal, decision: Decision) -> Order:
         order_type=proposal.order_type,
         quantity=proposal.quantity,
         limit_price=proposal.limit_price,
+        trigger_price=proposal.trigger_price,
     )
 
 

@@ -23,6 +23,7 @@ from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason
 
 _FINAL = ", ".join(f"'{state}'" for state in OrderState if state.is_final)
+_HAS_LIMIT = "order_type IN ('limit', 'stop_limit')"
 
 
 class ProposalRow(Base):
@@ -37,7 +38,9 @@ class ProposalRow(Base):
         one_of("order_type", OrderType),
         above_zero("quantity"),
         above_zero("limit_price"),
-        both_or_neither("limit_price_iff_limit", "order_type = 'limit'", "limit_price IS NOT NULL"),
+        both_or_neither("limit_price_iff_limit", _HAS_LIMIT, "limit_price IS NOT NULL"),
+        above_zero("trigger_price"),
+        both_or_neither("trigger_price_iff_stop", "order_type = 'stop_limit'", "trigger_price IS NOT NULL"),
         above_zero("reference_price"),
         one_of("close_reason", CloseReason),
         above_zero("stop_price"),
@@ -68,6 +71,8 @@ class ProposalRow(Base):
     expires_at: Mapped[datetime]
     content_hash: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    #: of a stop-limit order
+    trigger_price: Mapped[Decimal | None]
 
 
 class DecisionRow(Base):
@@ -158,7 +163,9 @@ class OrderRow(Base):
         one_of("order_type", OrderType),
         above_zero("quantity"),
         above_zero("limit_price"),
-        both_or_neither("limit_price_iff_limit", "order_type = 'limit'", "limit_price IS NOT NULL"),
+        both_or_neither("limit_price_iff_limit", _HAS_LIMIT, "limit_price IS NOT NULL"),
+        above_zero("trigger_price"),
+        both_or_neither("trigger_price_iff_stop", "order_type = 'stop_limit'", "trigger_price IS NOT NULL"),
         one_of("state", OrderState),
         CheckConstraint("filled_quantity BETWEEN 0 AND quantity", name="filled_quantity"),
         not_negative("filled_notional"),
@@ -191,6 +198,7 @@ class OrderRow(Base):
     settled: Mapped[bool] = mapped_column(server_default=text("false"))
     #: how often the request left, or was about to
     attempts: Mapped[int] = mapped_column(server_default="1")
+    trigger_price: Mapped[Decimal | None]
 
 
 class PositionRow(Base):
