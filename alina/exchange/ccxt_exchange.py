@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import ccxt
 
 from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
-from alina.domain.orders import Fill, Order, PlacedOrder
+from alina.domain.orders import Fill, Order, OrderType, PlacedOrder
 from alina.domain.records import ms_from_utc
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import records
@@ -142,11 +142,11 @@ class CcxtExchange:
         try:
             answer = self._client.create_order(
                 order.symbol,
-                order.order_type.value,
+                "market" if order.limit_price is None else "limit",
                 order.side.value,
                 f"{order.quantity:f}",
                 None if order.limit_price is None else f"{order.limit_price:f}",
-                {"clientOrderId": name, **self._signed(signed_at)},
+                {"clientOrderId": name, **_trigger(order), **self._signed(signed_at)},
             )
             self._need_json()
             return records.accepted_order_from(answer, order)
@@ -157,6 +157,8 @@ class CcxtExchange:
         """All that must hold before the request leaves; the last is its place in the account's budget."""
         market = self.market(order.symbol)
         self._need_keys()
+        if order.order_type is OrderType.STOP_LIMIT and not self.has_stop_orders(order.symbol):
+            raise ExchangeRefused(f"{self._id} takes no stop order in {order.symbol} that could be followed")
         self._refuse_rounding(order, market)
         if self._budget is not None:
             with within_budget():
@@ -315,14 +317,16 @@ class CcxtExchange:
                 f"order {order.client_order_id} was not sent: quantity {order.quantity} is off the lot size "
                 f"{market.lot_size} of {order.symbol}; {sent} is on it"
             )
-        if order.limit_price is None:
-            return
-        price = self._client.price_to_precision(order.symbol, f"{order.limit_price:f}")
-        if Decimal(price) != order.limit_price:
-            raise OrderRejected(
-                f"order {order.client_order_id} was not sent: price {order.limit_price} is off the tick size "
-                f"{market.tick_size} of {order.symbol}; {price} is on it"
-            )
+        prices = {"price": order.limit_price, "trigger price": order.trigger_price}
+        for name, price in prices.items():
+            if price is None:
+                continue
+            rounded = self._client.price_to_precision(order.symbol, f"{price:f}")
+            if Decimal(rounded) != price:
+                raise OrderRejected(
+                    f"order {order.client_order_id} was not sent: {name} {price} is off the tick size "
+                    f"{market.tick_size} of {order.symbol}; {rounded} is on it"
+                )
 
     def _need_keys(self) -> None:
         if not self._client.apiKey:
@@ -350,3 +354,8 @@ class CcxtExchange:
         except (ccxt.BaseError, *UNREADABLE) as error:
             raise read_error(error, self._id) from error
         return result
+
+
+def _trigger(order: Order) -> dict[str, str]:
+    """ccxt's word for the price at which a stop that limits a loss becomes an order."""
+    return {} if order.trigger_price is None else {"stopLossPrice": f"{order.trigger_price:f}"}

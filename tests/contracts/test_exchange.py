@@ -6,10 +6,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,26 +21,33 @@ from alina.domain.ports import Exchange
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.venue.ccxt_options import venue_options
-from alina.venue.spec import VenueSpec
+from alina.venue.spec import Listing, VenueSpec
 
 SYMBOL = "BTC/USDT"
 HOUR = timedelta(hours=1)
 KEYS = {"api_key": "a-key", "secret": "a-secret"}
 
 
-@pytest.fixture(scope="module")
-def venue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A venue whose market stands still, so that a price read stays the price."""
-    folder = tmp_path_factory.mktemp("venue")
-    balances = {"USDT": Decimal(1_000_000), "BTC": Decimal(100_000)}
-    spec = VenueSpec(folder=folder, speed=Decimal(0), balances=balances, faults=True, **KEYS)
-    spec.write(folder / "spec.json")
+@contextmanager
+def venue(folder: Path, **changes: Any) -> Iterator[str]:
+    """The URL of a venue whose market stands still, unless told otherwise, so that a price read stays."""
+    fields = {"speed": Decimal(0), "faults": True, **KEYS, **changes}
+    fields.setdefault("balances", {"USDT": Decimal(1_000_000), "BTC": Decimal(100_000)})
+    VenueSpec(folder=folder, **fields).write(folder / "spec.json")
     process = subprocess.Popen(
         [sys.executable, "-m", "alina.venue", str(folder / "spec.json")], stdout=subprocess.DEVNULL
     )
-    yield _url_when_ready(process, folder / "venue.url")
-    process.terminate()
-    process.wait(20)
+    try:
+        yield _url_when_ready(process, folder / "venue.url")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def venue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with venue(tmp_path_factory.mktemp("venue")) as url:
+        yield url
 
 
 def _url_when_ready(process: subprocess.Popen[bytes], file: Path) -> str:
@@ -258,6 +267,86 @@ def test_an_open_client_order_id_used_again_leaves_its_fate_to_the_exchange(exch
         exchange.submit(order)
     assert exchange.find(SYMBOL, order.client_order_id).exchange_order_id == placed.exchange_order_id
     exchange.cancel(SYMBOL, order.client_order_id)
+
+
+def stop_order(exchange: Exchange, away: str = "0.97", quantity: str = "0.01") -> Order:
+    """A sale at a thousandth below a trigger at `away` times the last price."""
+    market = exchange.market(SYMBOL)
+    trigger = market.price_for(exchange.ticker(SYMBOL).last * Decimal(away), is_buy=False)
+    return replace(
+        market_order(OrderSide.SELL, quantity),
+        order_type=OrderType.STOP_LIMIT,
+        trigger_price=trigger,
+        limit_price=market.price_for(trigger * Decimal("0.999"), is_buy=False),
+    )
+
+
+def test_a_stop_order_waits_open_locks_what_it_sells_and_can_be_cancelled(exchange: Exchange):
+    assert exchange.has_stop_orders(SYMBOL)
+    order, before = stop_order(exchange), exchange.balances()["BTC"]
+    placed = exchange.submit(order)
+    assert (placed.state, placed.quantity, placed.filled_quantity) == (OrderState.OPEN, order.quantity, 0)
+    found = exchange.find(SYMBOL, order.client_order_id)
+    assert replace(found, updated_at=placed.updated_at) == placed
+    assert placed.exchange_order_id in {one.exchange_order_id for one in exchange.open_orders(SYMBOL)}
+    assert exchange.balances()["BTC"].locked - before.locked == order.quantity
+    assert exchange.cancel(SYMBOL, order.client_order_id) is True
+    assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.CANCELED
+    assert exchange.balances()["BTC"] == before
+
+
+def test_a_stop_that_would_be_triggered_at_once_or_is_off_the_tick_size_is_rejected(exchange: Exchange):
+    good = stop_order(exchange)
+    off = replace(good, trigger_price=good.trigger_price + Decimal("0.001"))
+    for order, words in (
+        (stop_order(exchange, "1.01"), "trigger"),
+        (off, "trigger price .* is off the tick"),
+    ):
+        with pytest.raises(OrderRejected, match=words):
+            exchange.submit(order)
+        assert exchange.find(SYMBOL, order.client_order_id) is None
+
+
+def test_a_stop_order_accepted_and_then_dropped_is_found_by_its_client_order_id(
+    exchange: Exchange, venue_url: str
+):
+    set_fault(venue_url, "accept_then_drop", "POST", "/api/v3/order")
+    order = stop_order(exchange)
+    with pytest.raises(OrderFateUnknown):
+        exchange.submit(order)
+    assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.OPEN
+    assert exchange.cancel(SYMBOL, order.client_order_id) is True
+
+
+def falling_candles(file: Path) -> None:
+    """Two days at 100, an hour in which the price falls to 90, and two months there."""
+    hours = [(100, 100)] * 48 + [(100, 90)] + [(90, 90)] * 1440
+    rows = [
+        f"{hour * 3_600_000 + 1_700_006_400_000},{first},{first},{last},{last},1000"
+        for hour, (first, last) in enumerate(hours)
+    ]
+    file.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]))
+
+
+def test_a_stop_order_is_triggered_by_a_fall_and_filled_at_its_limit_or_better(tmp_path: Path):
+    falling_candles(tmp_path / "falling.csv")
+    market = {"listings": (Listing(SYMBOL, str(tmp_path / "falling.csv")),), "warmup": 24}
+    with venue(tmp_path, **market) as url:
+        standing = connect(url, **KEYS)
+        order = stop_order(standing, quantity="1")
+        assert standing.submit(order).state is OrderState.OPEN
+        standing.close()
+    with venue(tmp_path, **market, speed=Decimal(36_000)) as url:  # ten hours a second
+        moving = connect(url, **KEYS)
+        deadline = time.monotonic() + 30
+        while not (found := moving.find(SYMBOL, order.client_order_id)).state.is_final:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        [fill] = moving.fills(SYMBOL, exchange_order_id=found.exchange_order_id)
+        moving.close()
+    assert (found.state, found.filled_quantity) == (OrderState.FILLED, order.quantity)
+    assert order.limit_price <= fill.price <= order.trigger_price
+    assert fill.quantity == order.quantity
 
 
 @pytest.mark.parametrize("keys", [{**KEYS, "secret": "wrong"}, {**KEYS, "api_key": "wrong"}])

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -284,6 +285,57 @@ def test_the_figures_that_are_sent_are_the_orders(server: BinanceLike, exchange:
     assert "newClientOrderId=al-1" in server.bodies[-1]
     assert (placed.state, placed.filled_quantity) == (OrderState.EXPIRED, Decimal("0.2"))
     assert placed.filled_notional == Decimal("20.02")
+
+
+STOP = replace(
+    limit_buy(price="95.05"),
+    side=OrderSide.SELL,
+    order_type=OrderType.STOP_LIMIT,
+    trigger_price=Decimal("96.10"),
+)
+
+
+def test_a_stop_is_sent_as_the_exchanges_stop_limit(server: BinanceLike, exchange: CcxtExchange):
+    server.answers["POST order"] = says(200, {"symbol": "BTCUSDT", "orderId": 29, "clientOrderId": "al-1"})
+    placed = exchange.submit(STOP)
+    form = parse_qs(server.bodies[-1])
+    told = {name: form[name] for name in ("side", "type", "price", "stopPrice", "newClientOrderId")}
+    assert told == {
+        "side": ["SELL"],
+        "type": ["STOP_LOSS_LIMIT"],
+        "price": ["95.05"],
+        "stopPrice": ["96.1"],
+        "newClientOrderId": ["al-1"],
+    }
+    assert (placed.state, placed.quantity) == (OrderState.OPEN, STOP.quantity)
+
+
+@pytest.mark.parametrize(
+    ("status", "filled", "state"),
+    [
+        ("NEW", "0", OrderState.OPEN),
+        ("PARTIALLY_FILLED", "0.2", OrderState.PARTIALLY_FILLED),
+        ("FILLED", "0.5", OrderState.FILLED),
+        ("EXPIRED", "0.2", OrderState.EXPIRED),
+        ("EXPIRED_IN_MATCH", "0", OrderState.EXPIRED),
+        ("CANCELED", "0", OrderState.CANCELED),
+    ],
+)
+def test_the_states_of_a_stop(
+    server: BinanceLike, exchange: CcxtExchange, status: str, filled: str, state: OrderState
+):
+    answer = {**ORDER, "type": "STOP_LOSS_LIMIT", "side": "SELL", "stopPrice": "96.10"}
+    server.answers["GET order"] = says(200, answer | {"status": status, "executedQty": filled})
+    assert exchange.find(SYMBOL, "al-1").state is state
+
+
+def test_a_stop_is_not_sent_where_it_could_not_be_followed(server: BinanceLike, exchange: CcxtExchange):
+    market = listed("BTC") | {"orderTypes": ["LIMIT", "MARKET"]}
+    server.answers["GET exchangeInfo"] = says(200, {"symbols": [market]})
+    assert exchange.has_stop_orders(SYMBOL) is False
+    with pytest.raises(OrderRejected, match="no stop order"):
+        exchange.submit(STOP)
+    assert server.seen["POST order"] == 0
 
 
 def test_an_order_is_not_sent_when_the_markets_rules_cannot_be_had(
