@@ -6,6 +6,7 @@ import structlog
 
 from alina.domain.runs import RunState
 from alina.errors import ExchangeError
+from alina.exchange.budget import urgent
 from alina.exchange.candle_sync import sync
 from alina.orchestrator import cycle, protection
 from alina.orchestrator.runtime import Runtime
@@ -18,7 +19,8 @@ def poll(runtime: Runtime) -> int:
     started = 0
     for symbol in runtime.settings.market.symbols:
         try:
-            protection.propose_exits(runtime, symbol)  # first: a stop needs no candles
+            with urgent():  # first: a stop needs no candles
+                protection.propose_exits(runtime, symbol)
             latest = poll_symbol(runtime, symbol)
         except ExchangeError as error:
             log.warning("symbol not polled", symbol=symbol, error=str(error))
