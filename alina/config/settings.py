@@ -49,6 +49,10 @@ class Execution(Section):
     resend_max: int = Field(
         1, ge=0, le=3, description="times an order is sent again that the exchange proves it never had"
     )
+    foreign_orders: Literal["leave", "adopt"] = Field(
+        "leave",
+        description="orders that are not ours, reported anyway; adopt: their trades move our positions",
+    )
     soft_shutdown: Duration = Field(
         timedelta(seconds=20), description="time running tasks get when a worker must stop"
     )

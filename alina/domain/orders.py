@@ -117,6 +117,26 @@ class Fill(Record):
         return self.quantity * self.price
 
 
+class Handling(StrEnum):
+    """What becomes of an order that is on the exchange and that we did not place."""
+
+    #: its trades explain the balances and move no position
+    LEAVE = "leave"
+    #: its trades move our position as if it were our own
+    ADOPT = "adopt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignOrder(Record):
+    """An order of our account that somebody else placed. It was never approved, so it is no `Order`."""
+
+    symbol: str
+    exchange_order_id: str
+    side: OrderSide
+    #: None: only its trades were seen
+    client_order_id: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerOrder(Record):
     """An order as the ledger knows it: what was approved, and what the exchange has said since."""

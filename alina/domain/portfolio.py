@@ -57,6 +57,8 @@ class CloseReason(StrEnum):
     TIME_LIMIT = "time_limit"
     #: a person: `alina halt --flatten`
     HALT = "halt"
+    #: a person, on the exchange itself
+    MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from alina.ledger.part import Part, locked_order, record_of, values_of
 from alina.ledger.settlement import open_position_row, settle_if_complete
 
 #: decimal digits of a sum or product here; far above what any exchange states, so nothing is rounded
-_DIGITS = 100
+DIGITS = 100
 
 
 class Fills(Part):
@@ -41,7 +41,7 @@ class Fills(Part):
         known = self._known(order, fills)
         new = {fill.trade_id: fill for fill in fills if fill.trade_id not in known}
         for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
-            with localcontext(prec=_DIGITS):
+            with localcontext(prec=DIGITS):
                 rate = (fee_rates or {}).get(fill.fee_asset) if is_third_asset(fill, market) else None
                 position = _move(self._session, order, fill, market, rate)
             self._session.flush()
@@ -51,7 +51,7 @@ class Fills(Part):
         return len(new)
 
     def fills(self, account: str, symbol: str) -> list[Fill]:
-        """Every recorded fill of an account in a symbol, oldest first."""
+        """Every recorded fill of an account in a symbol, of foreign orders too, oldest first."""
         query = (
             select(FillRow)
             .where(FillRow.account == account, FillRow.symbol == symbol)
@@ -68,8 +68,9 @@ class Fills(Part):
         rows = self._session.scalars(query).all()
         for row in rows:
             if row.client_order_id != order.client_order_id:
+                whose = f"order {row.client_order_id}" if row.client_order_id else "a foreign order"
                 raise LedgerError(
-                    f"trade {row.trade_id} of {row.symbol} is recorded for order {row.client_order_id}, "
+                    f"trade {row.trade_id} of {row.symbol} is recorded for {whose}, "
                     f"not for {order.client_order_id}: compare both with the exchange"
                 )
         return {row.trade_id for row in rows}
@@ -94,26 +95,51 @@ def _move(
     session: Session, order: OrderRow, fill: Fill, market: Market, fee_rate: Decimal | None
 ) -> PositionRow:
     """Apply one fill to the open position: additions only, so their order does not matter."""
-    base_fee = fill.fee if fill.fee_asset == market.base else Decimal(0)
-    quote_fee = fill.fee if fill.fee_asset == market.quote else fill.fee * (fee_rate or Decimal(0))
     position = open_position_row(session, order.account, order.symbol)
     if fill.side is OrderSide.BUY:
         position = position or _opened(session, order, fill)
-        position.bought_quantity += fill.quantity - base_fee
-        position.cost += fill.notional + quote_fee
-        position.opened_at = min(position.opened_at, fill.executed_at)
-    else:
-        sold = fill.quantity + base_fee
-        if position is None or sold > position.quantity:
-            held = position.quantity if position is not None else 0
-            raise LedgerError(
-                f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first; "
-                "if there are none, the account was traded from elsewhere"
-            )
-        position.sold_quantity += sold
-        position.proceeds += fill.notional - quote_fee
-    position.quantity = position.bought_quantity - position.sold_quantity
+        add_buy(position, fill, market, fee_rate)
+        return position
+    sold = base_sold(fill, market)
+    if position is None or sold > position.quantity:
+        held = position.quantity if position is not None else 0
+        raise LedgerError(
+            f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first; "
+            "if there are none, the account was traded from elsewhere"
+        )
+    add_sale(position, sold, fill.notional - quote_fee(fill, market, fee_rate))
     return position
+
+
+def add_buy(position: PositionRow, fill: Fill, market: Market, fee_rate: Decimal | None) -> None:
+    """Add what a buy brought and cost, fees in."""
+    position.bought_quantity += fill.quantity - _base_fee(fill, market)
+    position.cost += fill.notional + quote_fee(fill, market, fee_rate)
+    position.opened_at = min(position.opened_at, fill.executed_at)
+    position.quantity = position.bought_quantity - position.sold_quantity
+
+
+def add_sale(position: PositionRow, sold: Decimal, proceeds: Decimal) -> None:
+    """Take off so much base, which brought so much quote."""
+    position.sold_quantity += sold
+    position.proceeds += proceeds
+    position.quantity = position.bought_quantity - position.sold_quantity
+
+
+def base_sold(fill: Fill, market: Market) -> Decimal:
+    """What a sale takes away, a fee in base included."""
+    return fill.quantity + _base_fee(fill, market)
+
+
+def quote_fee(fill: Fill, market: Market, fee_rate: Decimal | None) -> Decimal:
+    """The fee in quote; one in a third asset at its rate, at nothing without one."""
+    if fill.fee_asset == market.quote:
+        return fill.fee
+    return fill.fee * (fee_rate or Decimal(0))
+
+
+def _base_fee(fill: Fill, market: Market) -> Decimal:
+    return fill.fee if fill.fee_asset == market.base else Decimal(0)
 
 
 def _opened(session: Session, order: OrderRow, fill: Fill) -> PositionRow:
@@ -148,13 +174,13 @@ def _row(
         account=order.account,
         client_order_id=order.client_order_id,
         position_id=position.id,
-        smallest_sale=_smallest_sale(market, fill),
+        smallest_sale=smallest_sale(market, fill),
         fee_rate=fee_rate,
         **values_of(fill),
     )
 
 
-def _smallest_sale(market: Market, fill: Fill) -> Decimal:
+def smallest_sale(market: Market, fill: Fill) -> Decimal:
     """The least base that could be sold alone after this fill, on the lot grid.
 
     After a sale the least notional counts too, at the fill's price: else a rest that no exchange

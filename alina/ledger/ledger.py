@@ -6,6 +6,7 @@ from alina.ledger.decisions import Decisions
 from alina.ledger.experiments import Experiments
 from alina.ledger.exposure import Exposure
 from alina.ledger.fills import Fills
+from alina.ledger.foreign import Foreign
 from alina.ledger.lookup import Lookup
 from alina.ledger.orders import Orders
 from alina.ledger.positions import Positions
@@ -26,6 +27,7 @@ class Ledger(
     Exposure,
     Orders,
     Fills,
+    Foreign,
     Positions,
     Experiments,
     Lookup,

@@ -71,11 +71,12 @@ class Positions(Part):
         return record_of(Proposal, found(self._session.scalar(query), f"position {position_id}"))
 
     def unevaluated_trades(self) -> list[Position]:
-        """Closed positions without an evaluation, oldest first."""
+        """Closed positions of our agents without an evaluation, oldest first."""
         query = (
             select(PositionRow)
             .outerjoin(EvaluationRow, EvaluationRow.position_id == PositionRow.id)
             .where(PositionRow.closed_at.is_not(None), EvaluationRow.position_id.is_(None))
+            .where(PositionRow.opened_by.is_not(None))
             .order_by(PositionRow.closed_at, PositionRow.id)
         )
         return [record_of(Position, row) for row in self._session.scalars(query)]

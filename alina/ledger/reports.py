@@ -13,6 +13,8 @@ from alina.db.tables import (
     DecisionRow,
     EvaluationRow,
     FillRow,
+    ForeignOrderRow,
+    MismatchRow,
     ModelCallRow,
     OrderRow,
     PositionRow,
@@ -21,7 +23,7 @@ from alina.db.tables import (
     SystemStateRow,
 )
 from alina.domain.decisions import Decision, Proposal, ReasonCode
-from alina.domain.orders import LedgerOrder, OrderState
+from alina.domain.orders import Handling, LedgerOrder, OrderState
 from alina.domain.portfolio import TradingState
 from alina.domain.records import Record
 from alina.domain.runs import Run, RunState
@@ -75,17 +77,21 @@ class Reports(Runs):
 
         `runs:STATE`, `decisions:VERDICT`, `denials:REASON`, `orders:STATE`, `tokens:prompt`,
         `tokens:completion`, `proposals`, `fills`, `open_positions`, `closed_trades`, `evaluations`,
+        `foreign_orders:HANDLING`, `reconciliation_mismatches` (each as often as it was seen),
         `trading_state:system` and `trading_state:account NAME` (0 ACTIVE, 1 REDUCING, 2 HALTED).
         """
         runs = self._by(RunRow.state, RunState)
         verdicts = self._by(DecisionRow.verdict, ("approved", "denied", "needs_approval"))
         reasons = self._by(DecisionRow.reason, ReasonCode)
         orders = self._by(OrderRow.state, OrderState)
+        foreign = self._by(ForeignOrderRow.handling, Handling)
         return {
             **{f"runs:{state.value}": count for state, count in runs.items()},
             **{f"decisions:{verdict}": count for verdict, count in verdicts.items()},
             **{f"denials:{reason.name}": count for reason, count in reasons.items()},
             **{f"orders:{state.value}": count for state, count in orders.items()},
+            **{f"foreign_orders:{handling.value}": count for handling, count in foreign.items()},
+            "reconciliation_mismatches": self._total(MismatchRow.times),
             "proposals": self._count(ProposalRow.id),
             "fills": self._count(FillRow.trade_id),
             "open_positions": self._count(PositionRow.id, PositionRow.closed_at.is_(None)),

@@ -31,10 +31,10 @@ def settle_if_complete(session: Session, order: OrderRow) -> None:
         .values(state="settled" if recorded else "released")
     )
     session.flush()
-    _close_if_done(session, order.account, order.symbol)
+    close_if_done(session, order.account, order.symbol)
 
 
-def _close_if_done(session: Session, account: str, symbol: str) -> None:
+def close_if_done(session: Session, account: str, symbol: str) -> None:
     """Close the open position if what is left cannot be sold.
 
     Only once no order of the symbol is under way: a fill still to come belongs to this position, so
@@ -45,15 +45,17 @@ def _close_if_done(session: Session, account: str, symbol: str) -> None:
         return
     last, reason = session.execute(
         select(FillRow, ProposalRow.close_reason)
-        .join(OrderRow, OrderRow.client_order_id == FillRow.client_order_id)
-        .join(DecisionRow, DecisionRow.id == OrderRow.decision_id)
-        .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
+        .outerjoin(OrderRow, OrderRow.client_order_id == FillRow.client_order_id)
+        .outerjoin(DecisionRow, DecisionRow.id == OrderRow.decision_id)
+        .outerjoin(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
         .where(FillRow.position_id == position.id)
         .order_by(FillRow.executed_at.desc(), FillRow.side.desc(), FillRow.trade_id.desc())
         .limit(1)
     ).one()
     if position.quantity < last.smallest_sale:
-        position.closed_at, position.close_reason = last.executed_at, reason or CloseReason.AGENT
+        by_hand = last.handling is not None
+        position.closed_at = last.executed_at
+        position.close_reason = CloseReason.MANUAL if by_hand else reason or CloseReason.AGENT
         session.flush()
 
 

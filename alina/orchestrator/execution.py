@@ -147,7 +147,7 @@ def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
     if known.exchange_order_id is not None:
         market = runtime.exchange.market(symbol)
         fills = runtime.exchange.fills(symbol, exchange_order_id=known.exchange_order_id)
-        rates = _fee_rates(runtime, market, fills)
+        rates = fee_rates(runtime, market, fills)
         with runtime.unit_of_work() as uow:
             uow.ledger.lock_account(known.order.account)
             uow.ledger.record_fills(client_order_id, fills, market=market, fee_rates=rates)
@@ -157,7 +157,7 @@ def settle(runtime: Runtime, client_order_id: str) -> LedgerOrder:
     return known
 
 
-def _fee_rates(runtime: Runtime, market: Market, fills: Sequence[Fill]) -> dict[str, Decimal]:
+def fee_rates(runtime: Runtime, market: Market, fills: Sequence[Fill]) -> dict[str, Decimal]:
     """The price now of every third asset that fees were taken in, as far as it is traded for the quote."""
     rates = {}
     for asset in {fill.fee_asset for fill in fills if is_third_asset(fill, market)}:
@@ -225,7 +225,7 @@ def settle_all(runtime: Runtime) -> list[str]:
     Returns what the exchange says of an order and the ledger contradicts, one line each.
     """
     with runtime.unit_of_work() as uow:
-        pending = uow.ledger.unsettled_orders()
+        pending = [known for known in uow.ledger.unsettled_orders() if known.order.account == runtime.account]
     contradictions = []
     for known in pending:
         try:

@@ -26,7 +26,7 @@ from alina.domain.orders import OrderState
 from alina.domain.ports import Fact
 from alina.domain.runs import RunState
 from alina.errors import ConfigError, ModelBusy, ModelError
-from alina.orchestrator import cycle, polling, protection, reconciliation, replay, sweeping
+from alina.orchestrator import comparison, cycle, polling, protection, reconciliation, replay, sweeping
 
 Make = Callable[..., System]
 
@@ -78,7 +78,7 @@ def test_a_trade_from_the_buy_to_a_remembered_fact_leaves_the_books_equal(make: 
     assert closed.realised_pnl < 0  # bought at the ask, sold at the bid, two fees
     assert [fact.source_id for fact in facts] == [position.id]
     assert seller.on_venue() == 2
-    assert reconciliation.compare_balances(opening, seller.exchange.balances(), fills) == []
+    assert comparison.compare_balances(opening, seller.exchange.balances(), fills) == []
 
 
 def test_the_same_task_twice_gives_one_run_one_proposal_one_order(make: Make) -> None:
@@ -90,7 +90,7 @@ def test_the_same_task_twice_gives_one_run_one_proposal_one_order(make: Make) ->
     first_decision, *others = [one.execute(UUID(proposal_id)) for _ in range(3)]
     assert others == [first_decision] * 2
     assert one.on_venue() == 1
-    assert reconciliation.compare(one.runtime) == []
+    assert comparison.look(one.runtime).differences == []
 
 
 def at_once(*calls: Callable[[], object]) -> list[object]:
@@ -275,7 +275,7 @@ def test_a_due_position_is_closed_without_a_model(
     with one.work() as uow:
         (closed,) = uow.ledger.closed_trades(account=one.runtime.account)
     assert closed.close_reason == reason
-    assert reconciliation.compare(one.runtime) == []
+    assert comparison.look(one.runtime).differences == []
 
 
 def test_a_position_that_is_not_due_stays(make: Make) -> None:

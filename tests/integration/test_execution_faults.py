@@ -12,7 +12,7 @@ import pytest
 from system import HOUR, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import Approved, Decision, Proposal, ReasonCode, content_hash
-from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState, OrderType
+from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState
 from alina.domain.portfolio import TradingState
 from alina.errors import ExchangeUnavailable
 from alina.orchestrator import execution, reconciliation, sweeping
@@ -262,62 +262,45 @@ def test_what_is_reserved_cannot_be_spent_twice(make: Make) -> None:
     assert one.execute(proposal(one).id).reason is ReasonCode.INSUFFICIENT_BALANCE
 
 
-def limit_order(one: System, name: str) -> Order:
-    ticker, market = one.exchange.ticker(one.symbol), one.exchange.market(one.symbol)
-    return Order(
-        client_order_id=name,
-        account=one.runtime.account,
-        symbol=one.symbol,
-        side=OrderSide.BUY,
-        order_type=OrderType.LIMIT,
-        quantity=Decimal(1),
-        limit_price=market.price_for(ticker.bid * Decimal("0.9"), is_buy=True),
-    )
-
-
-def test_an_order_of_somebody_else_is_reported_and_sets_reducing(make: Make) -> None:
-    one = make()
-    one.exchange.submit(limit_order(one, "not-ours"))
-    differences = reconciliation.reconcile(one.runtime)
-    assert differences == [f"{one.symbol}: order not-ours is open on the exchange only"]
-    assert state_of(one) is TradingState.REDUCING
-    one.exchange.cancel(one.symbol, "not-ours")
-    assert reconciliation.reconcile(one.runtime) == []
-    assert state_of(one) is TradingState.REDUCING  # only a person sets ACTIVE again
-
-
-def test_a_trade_of_somebody_else_is_reported_with_the_balances_it_moved(make: Make) -> None:
-    one = make()
-    order = limit_order(one, "not-ours")
-    one.exchange.submit(replace(order, order_type=OrderType.MARKET, limit_price=None))
-    differences = reconciliation.reconcile(one.runtime)
-    base = one.symbol.split("/")[0]
-    assert [line.split()[0] for line in differences] == [f"{one.symbol}:", f"{base}:", "USDT:"]
-    assert state_of(one) is TradingState.REDUCING
-
-
 def test_a_contradiction_is_reported_and_stops_no_other_settlement(make: Make, venue: RunningVenue) -> None:
-    one, other = make(execution={"settle_after": "1h"}), make(execution={"settle_after": "1h"})
-    for each in (one, other):
+    one = make(execution={"settle_after": "1h"}).with_parts(checks=())
+    for _ in range(2):
         venue.fail("error_before", "GET", "/api/v3/myTrades")
         with pytest.raises(ExchangeUnavailable):
-            each.execute(proposal(each).id)
+            one.execute(proposal(one).id)
+    with one.work() as uow:
+        first, _ = uow.ledger.unsettled_orders()
 
     class Lying(Counting):
         """Says that the first order's trades are twice as large as they were."""
 
         def fills(self, symbol: str, **more: Any) -> Any:
             found = self._exchange.fills(symbol, **more)
-            is_first = symbol == one.symbol
-            return [replace(fill, quantity=fill.quantity * 2) if is_first else fill for fill in found]
+            return [
+                replace(fill, quantity=fill.quantity * 2)
+                if fill.exchange_order_id == first.exchange_order_id
+                else fill
+                for fill in found
+            ]
 
     lied_to = one.with_parts(exchange=Lying(one.exchange))
     differences = reconciliation.reconcile(lied_to.runtime)
     assert any("its fills add up to" in line for line in differences)
     assert state_of(one) is TradingState.REDUCING
-    with other.work() as uow:
+    with one.work() as uow:
         (left,) = uow.ledger.unsettled_orders()
-    assert left.order.symbol == one.symbol
+    assert left.order == first.order
     execution.settle_all(one.runtime)
     with one.work() as uow:
         assert uow.ledger.unsettled_orders() == []
+
+
+def test_an_executor_settles_the_orders_of_its_own_account_only(make: Make, venue: RunningVenue) -> None:
+    one, other = make(), make()
+    venue.fail("error_before", "GET", "/api/v3/myTrades")
+    with pytest.raises(ExchangeUnavailable):
+        other.execute(proposal(other).id)
+    execution.settle_all(one.runtime)
+    with one.work() as uow:
+        (left,) = uow.ledger.unsettled_orders()
+    assert left.order.account == other.runtime.account

@@ -27,7 +27,7 @@ from alina.domain.portfolio import TradingState
 from alina.domain.ports import Fact
 from alina.domain.runs import RunState
 from alina.errors import ExchangeUnavailable
-from alina.orchestrator import cycle, halting, health, maintenance, reconciliation, sweeping
+from alina.orchestrator import comparison, cycle, halting, health, maintenance, reconciliation, sweeping
 
 Make = Callable[..., System]
 
@@ -185,17 +185,15 @@ def test_balances_are_compared_to_the_last_digit_fees_in_any_asset() -> None:
     opening = holding(USDT="1000", BNB="1")
     after = holding(USDT="969.979", BTC="0.2997", BNB="1")
     buy = fill(OrderSide.BUY, "0.0003", "BTC")
-    assert reconciliation.compare_balances(opening, after, [buy]) == []
+    assert comparison.compare_balances(opening, after, [buy]) == []
     off = after | holding(USDT="969.97900000000000001")
-    assert len(reconciliation.compare_balances(opening, off, [buy])) == 1
+    assert len(comparison.compare_balances(opening, off, [buy])) == 1
     in_bnb = holding(USDT="969.979", BTC="0.3", BNB="0.999")
     assert (
-        reconciliation.compare_balances(
-            opening, in_bnb, [replace(buy, fee=Decimal("0.001"), fee_asset="BNB")]
-        )
+        comparison.compare_balances(opening, in_bnb, [replace(buy, fee=Decimal("0.001"), fee_asset="BNB")])
         == []
     )
-    assert reconciliation.compare_balances(opening, opening | holding(DOGE="1"), []) == [
+    assert comparison.compare_balances(opening, opening | holding(DOGE="1"), []) == [
         "DOGE: 0 by the ledger's fills, 1 on the exchange"
     ]
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from alina.db.tables.base import (
     Base,
     above_zero,
+    at_least,
     both_or_neither,
     finite,
     named,
@@ -19,7 +20,7 @@ from alina.db.tables.base import (
     one_of,
     sha256,
 )
-from alina.domain.orders import OrderSide, OrderState, OrderType
+from alina.domain.orders import Handling, OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason
 
 _FINAL = ", ".join(f"'{state}'" for state in OrderState if state.is_final)
@@ -201,6 +202,46 @@ class OrderRow(Base):
     trigger_price: Mapped[Decimal | None]
 
 
+class ForeignOrderRow(Base):
+    """An order of the account on the exchange that no decision of ours approved."""
+
+    __tablename__ = "foreign_orders"
+    __table_args__ = (
+        UniqueConstraint("exchange_order_id", "account", "symbol", "side"),
+        UniqueConstraint(
+            "exchange_order_id", "account", "symbol", "side", "handling", name="uq_foreign_orders_handling"
+        ),
+        named("symbol"),
+        named("exchange_order_id"),
+        one_of("side", OrderSide),
+        one_of("handling", Handling),
+    )
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
+    symbol: Mapped[str] = mapped_column(primary_key=True)
+    exchange_order_id: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[OrderSide]
+    client_order_id: Mapped[str | None]
+    handling: Mapped[Handling]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class MismatchRow(Base):
+    """A difference between the books and the exchange, in the words that reported it."""
+
+    __tablename__ = "mismatches"
+    __table_args__ = (
+        CheckConstraint("length(description) BETWEEN 1 AND 1000", name="description"),
+        at_least(1, "times"),
+    )
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
+    description: Mapped[str] = mapped_column(primary_key=True)
+    first_seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    times: Mapped[int] = mapped_column(server_default="1")
+
+
 class PositionRow(Base):
     """A long position, from the order that opened it to the fill that closed it."""
 
@@ -210,6 +251,16 @@ class PositionRow(Base):
             ["opened_by", "account", "symbol", "opening_side"],
             ["orders.client_order_id", "orders.account", "orders.symbol", "orders.side"],
         ),
+        ForeignKeyConstraint(
+            ["adopted_from", "account", "symbol", "opening_side"],
+            [
+                "foreign_orders.exchange_order_id",
+                "foreign_orders.account",
+                "foreign_orders.symbol",
+                "foreign_orders.side",
+            ],
+        ),
+        CheckConstraint("num_nonnulls(opened_by, adopted_from) = 1", name="opened_once"),
         CheckConstraint("opening_side = 'buy'", name="opening_side"),
         named("agent"),
         CheckConstraint("quantity = bought_quantity - sold_quantity", name="quantity_is_the_difference"),
@@ -237,7 +288,7 @@ class PositionRow(Base):
     cost: Mapped[Decimal]
     proceeds: Mapped[Decimal]
     opened_at: Mapped[datetime]
-    opened_by: Mapped[str] = mapped_column(unique=True)
+    opened_by: Mapped[str | None] = mapped_column(unique=True)
     opening_side: Mapped[OrderSide] = mapped_column(server_default=OrderSide.BUY.value)
     agent: Mapped[str]
     stop_price: Mapped[Decimal | None]
@@ -245,10 +296,12 @@ class PositionRow(Base):
     close_after: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     close_reason: Mapped[CloseReason | None]
+    #: the exchange's id of the foreign order that opened it, in place of an order of ours
+    adopted_from: Mapped[str | None]
 
 
 class FillRow(Base):
-    """One trade of an order, as the exchange reports it, and the position it moved."""
+    """One trade of an order, ours or foreign, as the exchange reports it, and the position it moved."""
 
     __tablename__ = "fills"
     __table_args__ = (
@@ -256,6 +309,19 @@ class FillRow(Base):
             ["client_order_id", "account", "symbol", "side"],
             ["orders.client_order_id", "orders.account", "orders.symbol", "orders.side"],
         ),
+        ForeignKeyConstraint(
+            ["exchange_order_id", "account", "symbol", "side", "handling"],
+            [
+                "foreign_orders.exchange_order_id",
+                "foreign_orders.account",
+                "foreign_orders.symbol",
+                "foreign_orders.side",
+                "foreign_orders.handling",
+            ],
+        ),
+        both_or_neither("ours_or_foreign", "client_order_id IS NULL", "handling IS NOT NULL"),
+        CheckConstraint("position_id IS NOT NULL OR handling IS NOT NULL", name="ours_moves_a_position"),
+        CheckConstraint("position_id IS NULL OR handling <> 'leave'", name="left_moves_none"),
         named("trade_id"),
         above_zero("quantity"),
         above_zero("price"),
@@ -269,7 +335,7 @@ class FillRow(Base):
     account: Mapped[str] = mapped_column(primary_key=True)
     symbol: Mapped[str] = mapped_column(primary_key=True)
     trade_id: Mapped[str] = mapped_column(primary_key=True)
-    client_order_id: Mapped[str]
+    client_order_id: Mapped[str | None]
     exchange_order_id: Mapped[str]
     side: Mapped[OrderSide]
     quantity: Mapped[Decimal]
@@ -278,9 +344,11 @@ class FillRow(Base):
     fee_asset: Mapped[str]
     is_maker: Mapped[bool]
     executed_at: Mapped[datetime]
-    position_id: Mapped[UUID] = mapped_column(ForeignKey("positions.id"))
+    position_id: Mapped[UUID | None] = mapped_column(ForeignKey("positions.id"))
     #: base; what the market's rules did not allow to be sold alone after this fill
     smallest_sale: Mapped[Decimal]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: quote an asset of the fee when we learnt of it; only of a fee in neither base nor quote
     fee_rate: Mapped[Decimal | None]
+    #: of the foreign order that it belongs to; NULL: it is of an order of ours
+    handling: Mapped[Handling | None]
