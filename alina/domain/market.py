@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from itertools import pairwise
 
 from alina.domain.records import Record
 from alina.errors import InvalidRecord
@@ -115,6 +116,15 @@ class OrderBook(Record):
     bids: tuple[BookLevel, ...]
     asks: tuple[BookLevel, ...]
     as_of: datetime
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        falls = all(better.price > worse.price for better, worse in pairwise(self.bids))
+        rises = all(better.price < worse.price for better, worse in pairwise(self.asks))
+        if not (falls and rises) or any(level.quantity < 0 for level in self.bids + self.asks):
+            raise InvalidRecord(
+                f"impossible book of {self.symbol}: prices out of order, or less than nothing"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,8 @@ _BOOK_DEPTH = 100
 #: candles whose volume is compared with that of the candles before them
 _RECENT, _USUAL = 6, 96
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-#: limits that the settings write as lists
-_SETS = ("allowed_assets", "denied_assets")
+#: limits that are sets, which the settings write as lists
+_SETS = ("symbols", "allowed_assets", "denied_assets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,12 @@ def limits(settings: Settings) -> Limits:
     risk = settings.risk
     plain = {field.name: getattr(risk, field.name) for field in fields(Limits) if field.name not in _SETS}
     allowed = None if risk.allowed_assets is None else frozenset(risk.allowed_assets)
-    return Limits(**plain, allowed_assets=allowed, denied_assets=frozenset(risk.denied_assets))
+    return Limits(
+        **plain,
+        symbols=frozenset(settings.market.symbols),
+        allowed_assets=allowed,
+        denied_assets=frozenset(risk.denied_assets),
+    )
 
 
 def look(runtime: Runtime, symbol: str, asked: Limits) -> MarketLook:

@@ -17,7 +17,7 @@ Check = Callable[[Proposal, Snapshot, Limits], Denied | None]
 LimitedCheck = Callable[..., Denied | None]
 
 _T = TypeVar("_T")
-_PROTECTIVE = frozenset({CloseReason.STOP_LOSS, CloseReason.TAKE_PROFIT, CloseReason.TIME_LIMIT})
+_AGENTS_OWN = frozenset({None, CloseReason.AGENT})
 _LIMIT = "limit"
 
 
@@ -56,20 +56,33 @@ def known_activity(snapshot: Snapshot) -> Activity:
     return known(snapshot.activity, "the account's activity")
 
 
-def known_book(proposal: Proposal, snapshot: Snapshot) -> OrderBook:
-    """A book of this symbol with both sides, best prices in order. Raises Unknown."""
+def known_count(snapshot: Snapshot, name: str) -> Decimal:
+    """One of the activity's figures that are never below zero. Raises Unknown."""
+    counted = getattr(known_activity(snapshot), name)
+    if counted is None or not counted >= 0:
+        raise Unknown(ReasonCode.UNKNOWN_FIGURE, f"{name} cannot be {counted}")
+    return counted  # type: ignore[no-any-return]  # a Decimal, or an int where it is a number of things
+
+
+def known_book(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> OrderBook:
+    """A book of this symbol with both sides, best prices in order, as fresh as a price. Raises Unknown."""
     book = known(snapshot.book, "the order book", ReasonCode.UNKNOWN_BOOK)
     is_usable = (
         book.symbol == proposal.symbol
         and bool(book.bids and book.asks)
         and 0 < book.bids[0].price <= book.asks[0].price
+        and min(book.bids[0].quantity, book.asks[0].quantity) > 0
     )
-    return known(book if is_usable else None, "a usable order book", ReasonCode.UNKNOWN_BOOK)
+    known(book if is_usable else None, "a usable order book", ReasonCode.UNKNOWN_BOOK)
+    age = abs(snapshot.now - book.as_of)
+    if age > limits.max_price_age:
+        raise Unknown(ReasonCode.UNKNOWN_BOOK, f"book is {age} away from now, limit {limits.max_price_age}")
+    return book
 
 
 def is_protective(proposal: Proposal) -> bool:
-    """An exit that a price or a clock decided, not an agent."""
-    return proposal.reduce_only and proposal.close_reason in _PROTECTIVE
+    """An exit that a price, a clock or a person decided, not an agent."""
+    return proposal.reduce_only and proposal.close_reason not in _AGENTS_OWN
 
 
 def entry_limit(name: str) -> Callable[[LimitedCheck], Check]:
@@ -102,12 +115,17 @@ def limit_of(check: Check) -> str | None:
     return getattr(check, _LIMIT, None)
 
 
-def notional(proposal: Proposal, snapshot: Snapshot) -> Decimal:
-    """Quote value at the limit price, or at the price a market order would meet first. Raises Unknown."""
+def expected_price(proposal: Proposal, snapshot: Snapshot) -> Decimal:
+    """The limit price, or the price a market order would meet first. Raises Unknown."""
     if proposal.limit_price is not None:
-        return proposal.quantity * proposal.limit_price
+        return proposal.limit_price
     ticker = known_ticker(snapshot)
-    return proposal.quantity * (ticker.ask if proposal.side is OrderSide.BUY else ticker.bid)
+    return ticker.ask if proposal.side is OrderSide.BUY else ticker.bid
+
+
+def notional(proposal: Proposal, snapshot: Snapshot) -> Decimal:
+    """Quote value at the expected price. Raises Unknown."""
+    return proposal.quantity * expected_price(proposal, snapshot)
 
 
 def spend(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[str, Decimal]:
@@ -119,6 +137,7 @@ def spend(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[str, 
 
 
 def worst_notional(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Decimal:
-    """Quote value with fees and, for a market order, slippage on top."""
+    """Quote value with fees and, for a market order, slippage on top. Raises Unknown."""
     slippage = limits.slippage_reserve if proposal.order_type is OrderType.MARKET else Decimal(0)
-    return notional(proposal, snapshot) * (1 + limits.fee_reserve + slippage)
+    fee = max(limits.fee_reserve, known_market(snapshot).taker_fee)
+    return notional(proposal, snapshot) * (1 + fee + slippage)

@@ -20,6 +20,8 @@ class Limits(Record):
     #: fractions reserved on top of a buy
     fee_reserve: Decimal
     slippage_reserve: Decimal
+    #: those that are looked after, which entries may be in
+    symbols: frozenset[str] | None = None
     max_order_notional: Decimal | None = None
     max_daily_volume: Decimal | None = None
     max_daily_loss: Decimal | None = None

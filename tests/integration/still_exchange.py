@@ -1,5 +1,6 @@
 """An exchange whose market stands still and answers at once: for what is about the kernel and the ledger."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -67,6 +68,11 @@ class StillClock:
 
     def now(self) -> datetime:
         return self._exchange.now
+
+
+def listing(symbols: Sequence[str]) -> dict[str, object]:
+    """The settings' market with so many symbols, none of which the venue has."""
+    return {"symbols": tuple(symbols), "exchange": {"mode": "live"}}
 
 
 def still_runtime(settings: Settings, database_url: str, exchange: StillExchange) -> Runtime:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from ledger_cases import fill, order_for, placed
 from ledger_cases import proposal as wish
-from still_exchange import StillExchange, still_runtime
+from still_exchange import StillExchange, listing, still_runtime
 from system import empty
 
 from alina import bootstrap
@@ -255,7 +255,8 @@ class Trading(RuleBasedStateMachine):
 def test_no_sequence_makes_the_kernel_approve_what_breaks_a_limit(ledger_url: str) -> None:
     exchange = StillExchange()
     exchange.bases = tuple(symbol.split("/")[0] for symbol in SYMBOLS)
-    runtime = still_runtime(Settings(risk=LIMITS), ledger_url, exchange)  # type: ignore[arg-type]
+    settings_of_all = Settings(risk=LIMITS, market=listing(SYMBOLS))  # type: ignore[arg-type]
+    runtime = still_runtime(settings_of_all, ledger_url, exchange)
     machine = type("Machine", (Trading,), {"runtime": runtime, "exchange": exchange, "url": ledger_url})
     run_state_machine_as_test(
         machine,

@@ -10,7 +10,7 @@ import pytest
 from ledger_cases import NOON
 from ledger_cases import proposal as wish
 from sqlalchemy import NullPool, create_engine, text
-from still_exchange import StillExchange, still_runtime
+from still_exchange import StillExchange, listing, still_runtime
 from system import UNLIMITED, empty
 
 from alina.config import Settings
@@ -19,6 +19,7 @@ from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
 
 THREADS = 8
+SYMBOLS = tuple(f"T{number:04}/USDT" for number in range(1000))
 #: a buy of 1 reserves 101.2
 LIMITS: dict[str, tuple[dict[str, Any], str, ReasonCode]] = {
     "daily volume": ({"max_daily_volume": "1012"}, "1000000", ReasonCode.MAX_DAILY_VOLUME),
@@ -31,15 +32,14 @@ LIMITS: dict[str, tuple[dict[str, Any], str, ReasonCode]] = {
 
 def make(url: str, limits: dict[str, Any], quote: str = "1000000") -> Runtime:
     empty(url)
-    settings = Settings(risk={**UNLIMITED, "cooldown": "1ms", **limits})  # type: ignore[arg-type]
+    risk: Any = {**UNLIMITED, "cooldown": "1ms", **limits}
+    settings = Settings(risk=risk, market=listing(SYMBOLS))  # type: ignore[arg-type]
     return still_runtime(settings, url, StillExchange(quote))
 
 
 def proposals(runtime: Runtime, count: int) -> list[UUID]:
     """So many entries, each in a symbol of its own."""
-    wishes = [
-        wish(symbol=f"T{number:04}/USDT", expires_at=NOON.replace(year=2027)) for number in range(count)
-    ]
+    wishes = [wish(symbol=symbol, expires_at=NOON.replace(year=2027)) for symbol in SYMBOLS[:count]]
     with runtime.unit_of_work() as uow:
         for one in wishes:
             uow.ledger.save_proposal(one)

@@ -13,6 +13,7 @@ from alina.domain.orders import OrderSide, OrderType
 from alina.risk.amounts import (
     deny,
     entry_limit,
+    expected_price,
     known,
     known_book,
     known_market,
@@ -31,9 +32,9 @@ def clock_drift(_: Proposal, snapshot: Snapshot, __: Limits, most: timedelta) ->
 
 
 @order_limit("price_collar")
-def price_collar(proposal: Proposal, snapshot: Snapshot, _: Limits, most: Decimal) -> Denied | None:
+def price_collar(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """Limit price and the price the proposer saw lie near the middle of the fresh book."""
-    book = known_book(proposal, snapshot)
+    book = known_book(proposal, snapshot, limits)
     middle = (book.bids[0].price + book.asks[0].price) / 2
     for price in (proposal.reference_price, proposal.limit_price):
         if price is not None and abs(price - middle) > middle * most:
@@ -44,26 +45,29 @@ def price_collar(proposal: Proposal, snapshot: Snapshot, _: Limits, most: Decima
 
 
 @entry_limit("max_slippage")
-def slippage(proposal: Proposal, snapshot: Snapshot, _: Limits, most: Decimal) -> Denied | None:
-    """A market entry, walked through the fresh book, is filled whole and near the best price."""
+def slippage(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
+    """A market entry, walked through the fresh book, is filled whole, near the best price and the ticker's.
+
+    The ticker's, since that is what its amounts were computed from: what is approved is what is paid.
+    """
     if proposal.order_type is not OrderType.MARKET:
         return None  # its limit bounds it
-    levels = _taken_from(proposal, snapshot)
+    levels = _taken_from(proposal, snapshot, limits)
     paid = _walk(levels, proposal.quantity)
     if paid is None:
         shown = sum((level.quantity for level in levels), Decimal(0))
         return deny(ReasonCode.THIN_BOOK, f"the book shows {shown}, {proposal.quantity} is wanted")
-    best = levels[0].price
-    slipped = abs(paid / proposal.quantity - best) / best
-    if slipped > most:
-        return deny(ReasonCode.SLIPPAGE, f"expected slippage {slipped:.6f} from {best}, limit {most}")
+    for price in (levels[0].price, expected_price(proposal, snapshot)):
+        slipped = abs(paid / proposal.quantity - price) / price
+        if slipped > most:
+            return deny(ReasonCode.SLIPPAGE, f"expected slippage {slipped:.6f} from {price}, limit {most}")
     return None
 
 
 @entry_limit("max_spread")
-def spread(proposal: Proposal, snapshot: Snapshot, _: Limits, most: Decimal) -> Denied | None:
+def spread(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """Bid and ask have not moved far apart."""
-    book = known_book(proposal, snapshot)
+    book = known_book(proposal, snapshot, limits)
     bid, ask = book.bids[0].price, book.asks[0].price
     wide = (ask - bid) / ((ask + bid) / 2)
     if wide > most:
@@ -74,7 +78,7 @@ def spread(proposal: Proposal, snapshot: Snapshot, _: Limits, most: Decimal) -> 
 @entry_limit("min_depth")
 def liquidity(proposal: Proposal, snapshot: Snapshot, limits: Limits, least: Decimal) -> Denied | None:
     """Both sides hold enough quote near the best price: what is bought must be sold again."""
-    book = known_book(proposal, snapshot)
+    book = known_book(proposal, snapshot, limits)
     for name, levels in (("bid", book.bids), ("ask", book.asks)):
         depth = _depth(levels, limits.depth_range)
         if depth < least:
@@ -88,7 +92,7 @@ def liquidity(proposal: Proposal, snapshot: Snapshot, limits: Limits, least: Dec
 @entry_limit("max_imbalance")
 def one_sided_book(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """Neither side of the book is many times the other."""
-    book = known_book(proposal, snapshot)
+    book = known_book(proposal, snapshot, limits)
     bids, asks = _depth(book.bids, limits.depth_range), _depth(book.asks, limits.depth_range)
     if max(bids, asks) > most * min(bids, asks):
         return deny(ReasonCode.ONE_SIDED_BOOK, f"bids {bids} against asks {asks}, at most {most} to 1")
@@ -110,7 +114,7 @@ def volume_collapse(proposal: Proposal, snapshot: Snapshot, _: Limits, least: De
     """The last candles traded at least this fraction of what was usual before."""
     recent = known(snapshot.recent_volume, f"recent volume of {proposal.symbol}")
     usual = known(snapshot.usual_volume, f"usual volume of {proposal.symbol}")
-    if recent < least * usual:
+    if usual <= 0 or recent / usual < least:  # a market that never trades has collapsed long ago
         return deny(
             ReasonCode.VOLUME_COLLAPSE, f"volume a candle {recent:.4f}, usually {usual:.4f}, least {least}"
         )
@@ -128,8 +132,8 @@ def assets(_: Proposal, snapshot: Snapshot, limits: Limits, denied: frozenset[st
     return None
 
 
-def _taken_from(proposal: Proposal, snapshot: Snapshot) -> tuple[BookLevel, ...]:
-    book = known_book(proposal, snapshot)
+def _taken_from(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[BookLevel, ...]:
+    book = known_book(proposal, snapshot, limits)
     return book.asks if proposal.side is OrderSide.BUY else book.bids
 
 

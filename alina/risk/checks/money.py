@@ -3,7 +3,16 @@
 from decimal import Decimal
 
 from alina.domain.decisions import Denied, Proposal, ReasonCode
-from alina.risk.amounts import deny, entry_limit, known, known_activity, notional, order_limit, worst_notional
+from alina.risk.amounts import (
+    deny,
+    entry_limit,
+    known,
+    known_activity,
+    known_count,
+    notional,
+    order_limit,
+    worst_notional,
+)
 from alina.risk.limits import Limits, Snapshot
 
 
@@ -28,7 +37,7 @@ def max_order_notional(proposal: Proposal, snapshot: Snapshot, _: Limits, most: 
 @entry_limit("max_daily_volume")
 def max_daily_volume(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """What was traded and is reserved today, and this entry at worst, stay within the day's volume."""
-    done, more = known_activity(snapshot).volume_today, worst_notional(proposal, snapshot, limits)
+    done, more = known_count(snapshot, "volume_today"), worst_notional(proposal, snapshot, limits)
     if done + more > most:
         return deny(ReasonCode.MAX_DAILY_VOLUME, f"{done} today and {more} more are above {most} a day")
     return None
@@ -38,18 +47,17 @@ def max_daily_volume(proposal: Proposal, snapshot: Snapshot, limits: Limits, mos
 def max_daily_loss(_: Proposal, snapshot: Snapshot, __: Limits, most: Decimal) -> Denied | None:
     """No entry once the day has lost this much: by closed trades, or by equity since it began."""
     activity = known_activity(snapshot)
-    losses = [-activity.pnl_today]
-    if activity.equity is not None and activity.equity_at_day_start is not None:
-        losses.append(activity.equity_at_day_start - activity.equity)
-    if max(losses) >= most:
-        return deny(ReasonCode.MAX_DAILY_LOSS, f"lost {max(losses)} today, limit {most}")
+    start = known(activity.equity_at_day_start, "the equity at the day's start")
+    lost = max(-activity.pnl_today, start - known(activity.equity, "the equity"))
+    if lost >= most:
+        return deny(ReasonCode.MAX_DAILY_LOSS, f"lost {lost} today, limit {most}")
     return None
 
 
 @entry_limit("max_exposure")
 def max_exposure(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """Open positions, unsettled entries and this one at worst, in all symbols."""
-    held, more = known_activity(snapshot).exposure, worst_notional(proposal, snapshot, limits)
+    held, more = known_count(snapshot, "exposure"), worst_notional(proposal, snapshot, limits)
     if held + more > most:
         return deny(ReasonCode.MAX_EXPOSURE, f"exposed to {held}, {more} more is above {most} in all")
     return None
@@ -60,7 +68,7 @@ def max_symbol_exposure(
     proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal
 ) -> Denied | None:
     """The symbol's open position, unsettled entries and this one at worst."""
-    held, more = known_activity(snapshot).symbol_exposure, worst_notional(proposal, snapshot, limits)
+    held, more = known_count(snapshot, "symbol_exposure"), worst_notional(proposal, snapshot, limits)
     if held + more > most:
         return deny(
             ReasonCode.MAX_SYMBOL_EXPOSURE,

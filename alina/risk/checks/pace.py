@@ -1,10 +1,10 @@
-"""How often, and after what results. All of these are about entries. One pure function a check."""
+"""How often, and after what results. All but the rate are about entries only. One pure function a check."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from alina.domain.decisions import Denied, Proposal, ReasonCode
-from alina.risk.amounts import deny, entry_limit, known, known_activity
+from alina.risk.amounts import deny, entry_limit, known, known_activity, known_count, order_limit
 from alina.risk.limits import Limits, Snapshot
 
 
@@ -30,10 +30,10 @@ def duplicate(proposal: Proposal, snapshot: Snapshot, _: Limits, window: timedel
     return None
 
 
-@entry_limit("max_order_rate")
+@order_limit("max_order_rate")
 def max_order_rate(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> Denied | None:
-    """At most so many approvals a minute."""
-    count = known_activity(snapshot).orders_last_minute
+    """At most so many approvals a minute, an agent's exits included."""
+    count = known_count(snapshot, "orders_last_minute")
     if count >= most:
         return deny(ReasonCode.MAX_ORDER_RATE, f"{count} approvals in the last minute, limit {most}")
     return None
@@ -42,7 +42,7 @@ def max_order_rate(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> De
 @entry_limit("max_open_positions")
 def max_open_positions(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> Denied | None:
     """At most so many symbols held or being entered."""
-    count = known_activity(snapshot).open_positions
+    count = known_count(snapshot, "open_positions")
     if count >= most:
         return deny(ReasonCode.MAX_OPEN_POSITIONS, f"{count} positions are open or opening, limit {most}")
     return None
@@ -51,7 +51,7 @@ def max_open_positions(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -
 @entry_limit("max_stop_losses")
 def stoploss_guard(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> Denied | None:
     """A pause after so many exits by stop within the lookback, in all symbols."""
-    count = known_activity(snapshot).stop_losses
+    count = known_count(snapshot, "stop_losses")
     if count >= most:
         return deny(ReasonCode.STOP_LOSSES, f"{count} exits by stop within the lookback, limit {most}")
     return None
@@ -60,7 +60,7 @@ def stoploss_guard(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> De
 @entry_limit("max_symbol_stop_losses")
 def symbol_stoploss_guard(proposal: Proposal, snapshot: Snapshot, _: Limits, most: int) -> Denied | None:
     """A pause after so many exits by stop within the lookback, in this symbol."""
-    count = known_activity(snapshot).symbol_stop_losses
+    count = known_count(snapshot, "symbol_stop_losses")
     if count >= most:
         return deny(
             ReasonCode.SYMBOL_STOP_LOSSES,
@@ -72,7 +72,7 @@ def symbol_stoploss_guard(proposal: Proposal, snapshot: Snapshot, _: Limits, mos
 @entry_limit("max_losses_in_a_row")
 def consecutive_losses(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -> Denied | None:
     """A pause after so many losing trades without a winner between them, within the lookback."""
-    count = known_activity(snapshot).losses_in_a_row
+    count = known_count(snapshot, "losses_in_a_row")
     if count >= most:
         return deny(ReasonCode.CONSECUTIVE_LOSSES, f"{count} losses in a row, limit {most}")
     return None
@@ -82,7 +82,7 @@ def consecutive_losses(_: Proposal, snapshot: Snapshot, __: Limits, most: int) -
 def low_profit(proposal: Proposal, snapshot: Snapshot, limits: Limits, least: Decimal) -> Denied | None:
     """A pause for a symbol whose trades within the lookback, once there are enough, returned too little."""
     activity = known_activity(snapshot)
-    if activity.symbol_trades < limits.min_symbol_trades:
+    if known_count(snapshot, "symbol_trades") < limits.min_symbol_trades:
         return None
     achieved = known(activity.symbol_return, f"the return of {proposal.symbol}")
     if achieved < least:

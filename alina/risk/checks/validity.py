@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from alina.domain.decisions import Denied, Proposal, ReasonCode
+from alina.domain.market import Market
 from alina.domain.orders import OrderSide
 from alina.domain.portfolio import TradingState
 from alina.risk.amounts import deny, known_market, notional, spend
@@ -20,7 +21,7 @@ def trading_state(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied |
             return deny(ReasonCode.TRADING_REDUCING, "trading state is REDUCING: only exits pass")
         case TradingState.HALTED:
             return deny(ReasonCode.TRADING_HALTED, "trading state is HALTED: nothing passes")
-        case None:
+        case _:
             return deny(ReasonCode.UNKNOWN_ACCOUNT, f"account {proposal.account} has no known trading state")
 
 
@@ -31,13 +32,29 @@ def not_expired(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | N
     return deny(ReasonCode.PROPOSAL_EXPIRED, f"expired at {proposal.expires_at}, it is {snapshot.now}")
 
 
-def market_open(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
-    """The exchange lists the symbol and trades it now."""
-    if snapshot.market is None or snapshot.market.symbol != proposal.symbol:
+def market_open(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
+    """The exchange lists the symbol and trades it now; entries only in symbols that are looked after."""
+    market = snapshot.market
+    if market is None or market.symbol != proposal.symbol or not _is_sound(market):
         return deny(ReasonCode.UNKNOWN_MARKET, f"{proposal.symbol} is not known to the exchange")
-    if not snapshot.market.trading:
+    if market.trading is not True:
         return deny(ReasonCode.MARKET_CLOSED, f"{proposal.symbol} is not trading")
+    if not proposal.reduce_only and limits.symbols is not None and proposal.symbol not in limits.symbols:
+        return deny(
+            ReasonCode.SYMBOL_NOT_TRADED, f"{proposal.symbol} is not in market.symbols: nobody would sell it"
+        )
     return None
+
+
+def _is_sound(market: Market) -> bool:
+    """Rules that can be: of the symbol's own assets, with steps above zero and nothing below it."""
+    least = (market.min_quantity, market.min_notional, market.taker_fee)  # a maker may be paid
+    return (
+        market.symbol == f"{market.base}/{market.quote}"
+        and market.lot_size > 0
+        and market.tick_size > 0
+        and all(one >= 0 for one in least)
+    )
 
 
 def price_fresh(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denied | None:
@@ -52,7 +69,7 @@ def price_fresh(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Denie
 
 
 def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
-    """Quantity and price are what the exchange can take: lot and tick size, minimum and maximum."""
+    """Quantity and prices are what the exchange can take: lot and tick size, minimum and maximum."""
     market = known_market(snapshot)
     quantity = proposal.quantity
     if quantity % market.lot_size or quantity < market.min_quantity:
@@ -62,9 +79,11 @@ def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | N
         )
     if market.max_quantity is not None and quantity > market.max_quantity:
         return deny(ReasonCode.INVALID_QUANTITY, f"quantity {quantity} is above {market.max_quantity}")
-    price = proposal.limit_price
-    if price is not None and (price <= 0 or price % market.tick_size):
-        return deny(ReasonCode.INVALID_PRICE, f"price {price} is not a multiple of {market.tick_size}")
+    if proposal.reference_price <= 0:
+        return deny(ReasonCode.INVALID_PRICE, f"the price seen cannot be {proposal.reference_price}")
+    for price in (proposal.limit_price, proposal.stop_price, proposal.take_profit_price):
+        if price is not None and (price <= 0 or price % market.tick_size):
+            return deny(ReasonCode.INVALID_PRICE, f"price {price} is not a multiple of {market.tick_size}")
     return None
 
 
@@ -85,8 +104,12 @@ def side_fits_position(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Den
         if position is not None:
             return deny(ReasonCode.POSITION_ALREADY_OPEN, f"already holding {position.quantity}")
         return None
-    if position is None or proposal.quantity > position.quantity:
-        held = position.quantity if position else Decimal(0)
+    is_its_own = position is not None and (position.account, position.symbol) == (
+        proposal.account,
+        proposal.symbol,
+    )
+    if position is None or not is_its_own or proposal.quantity > position.quantity:
+        held = position.quantity if position and is_its_own else Decimal(0)
         return deny(ReasonCode.NOTHING_TO_REDUCE, f"selling {proposal.quantity} of {held} held")
     return None
 
@@ -97,6 +120,8 @@ def free_balance(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Deni
     reserved = snapshot.reserved_quote if proposal.side is OrderSide.BUY else snapshot.reserved_base
     if snapshot.balances is None:
         return deny(ReasonCode.UNKNOWN_BALANCE, "the account's balances are not known")
+    if not reserved >= 0:
+        return deny(ReasonCode.UNKNOWN_BALANCE, f"what is reserved cannot be {reserved}")
     balance = snapshot.balances.get(asset)
     free = (balance.free if balance else Decimal(0)) - reserved
     if needed > free:
