@@ -17,7 +17,7 @@ from alina.agents.trading import TradingAgent
 from alina.config import Settings
 from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
-from alina.db.roles import AGENT, EXECUTOR
+from alina.db.roles import AGENT, EXECUTOR, MONITOR
 from alina.domain.ports import Clock, Exchange, Model, Tool
 from alina.domain.runs import ModelIdentity
 from alina.embedded.folder import DataFolder
@@ -51,6 +51,7 @@ class Connections:
     database_url: str
     agent_database_url: str
     executor_database_url: str
+    monitor_database_url: str
     redis_url: str
 
 
@@ -73,17 +74,27 @@ class WallClock:
 
 
 def connections(settings: Settings) -> Connections:
-    """ALINA_DATABASE_URL, its two roles and ALINA_REDIS_URL, or the embedded servers of the data folder."""
-    redis, folder = settings.redis_url, settings.data_folder
-    redis_url = redis.get_secret_value() if redis else EmbeddedRedis(DataFolder(folder)).url
+    """ALINA_DATABASE_URL, its three roles and ALINA_REDIS_URL, or the embedded servers of the data folder."""
     if settings.database_url is None:
-        server = EmbeddedPostgres(DataFolder(folder))
-        return Connections(server.url, server.url_of(AGENT), server.url_of(EXECUTOR), redis_url)
-    owner = settings.database_url
-    agent, executor = settings.agent_database_url or owner, settings.executor_database_url or owner
+        server = EmbeddedPostgres(DataFolder(settings.data_folder))
+        agent, executor, monitor = (server.url_of(role) for role in (AGENT, EXECUTOR, MONITOR))
+        return Connections(server.url, agent, executor, monitor, broker_url(settings))
+    owner = settings.database_url.get_secret_value()
+    agent = _url(settings.agent_database_url, owner)
+    executor = _url(settings.executor_database_url, owner)
     return Connections(
-        owner.get_secret_value(), agent.get_secret_value(), executor.get_secret_value(), redis_url
+        owner, agent, executor, _url(settings.monitor_database_url, agent), broker_url(settings)
     )
+
+
+def _url(value: SecretStr | None, default: str) -> str:
+    return value.get_secret_value() if value else default
+
+
+def broker_url(settings: Settings) -> str:
+    """ALINA_REDIS_URL, or the embedded Redis of the data folder: all that beat and Flower need."""
+    url = settings.redis_url
+    return url.get_secret_value() if url else EmbeddedRedis(DataFolder(settings.data_folder)).url
 
 
 def venue_url(settings: Settings) -> str:
@@ -267,7 +278,7 @@ def prepare_database(settings: Settings, urls: Connections) -> None:
     Raises ConfigError, DatabaseUnavailable.
     """
     migrations.upgrade(urls.database_url)
-    for role_url in (urls.agent_database_url, urls.executor_database_url):
+    for role_url in (urls.agent_database_url, urls.executor_database_url, urls.monitor_database_url):
         if role_url != urls.database_url:
             roles.let_log_in(urls.database_url, role_url)
     prepare_ledger(settings, database_url=urls.database_url)

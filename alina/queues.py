@@ -38,12 +38,12 @@ def started_key(queue: str) -> str:
     return f"alina:started:{queue}"
 
 
-def make_celery(settings: Settings, *, database_url: str, redis_url: str) -> Celery:
-    """A Celery app on this broker and result backend, without tasks.
+def make_celery(settings: Settings, *, database_url: str | None, redis_url: str) -> Celery:
+    """A Celery app on this broker and result backend, without tasks; None: no results are kept or read.
 
     Late acks and a visibility timeout above the longest task: nothing is lost, so any task may run twice.
     """
-    app = Celery("alina", broker=redis_url, backend=f"db+{database_url}")
+    app = Celery("alina", broker=redis_url, backend=f"db+{database_url}" if database_url else None)
     app.loader.override_backends = {"db": f"{__name__}:{ResultBackend.__name__}"}
     limit = int(settings.execution.task_time_limit.total_seconds())
     app.conf.update(

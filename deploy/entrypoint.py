@@ -15,6 +15,7 @@ VARIABLES = {
     "postgres_password": ("ALINA_DATABASE_URL", DATABASE % "alina"),
     "agent_password": ("ALINA_AGENT_DATABASE_URL", DATABASE % "alina_agent"),
     "executor_password": ("ALINA_EXECUTOR_DATABASE_URL", DATABASE % "alina_executor"),
+    "monitor_password": ("ALINA_MONITOR_DATABASE_URL", DATABASE % "alina_monitor"),
     "redis_password": ("ALINA_REDIS_URL", "redis://:{quoted}@redis:6379/0"),
     "flower_password": ("FLOWER_BASIC_AUTH", "alina:{plain}"),
     "exchange_api_key": ("ALINA_EXCHANGE_API_KEY", "{plain}"),
@@ -29,7 +30,8 @@ def environment(folder: Path) -> dict[str, str]:
         if (folder / file).exists():
             secret = (folder / file).read_text(encoding="utf-8").strip()
             found[variable] = value.format(plain=secret, quoted=quote(secret, safe=""))
-    for role_url in ("ALINA_AGENT_DATABASE_URL", "ALINA_EXECUTOR_DATABASE_URL"):
+    for role in ("AGENT", "EXECUTOR", "MONITOR"):
+        role_url = f"ALINA_{role}_DATABASE_URL"
         if role_url in found and "ALINA_DATABASE_URL" not in found:  # all but the owner know one role only
             found["ALINA_DATABASE_URL"] = found.pop(role_url)
     return found

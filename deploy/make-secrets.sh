@@ -4,6 +4,6 @@
 set -eu
 umask 077
 cd "$(dirname "$0")/secrets"
-for name in postgres_password agent_password executor_password redis_password flower_password; do
+for name in postgres_password agent_password executor_password monitor_password redis_password flower_password; do
     [ -s "$name" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > "$name"
 done

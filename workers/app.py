@@ -28,9 +28,12 @@ log = structlog.get_logger(__name__)
 
 
 def make_app(settings: Settings) -> Celery:
-    """The app with its schedule; tasks are added by the modules that `include` names."""
-    urls = bootstrap.connections(settings)
-    app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+    """The app with its schedule; tasks are added by the modules that `include` names.
+
+    Only a worker keeps results: beat and Flower are not even told where the database is.
+    """
+    database_url = bootstrap.connections(settings).database_url if "worker" in sys.argv else None
+    app = make_celery(settings, database_url=database_url, redis_url=bootstrap.broker_url(settings))
     app.conf.update(
         include=["workers.market", "workers.trading", "workers.learning", "workers.system"],
         worker_consumer="workers.consumer:Consumer",
@@ -88,7 +91,7 @@ MESSAGE_LIFE = settings.execution.task_time_limit.total_seconds()
 
 @functools.cache
 def _redis() -> redis.Redis:
-    url = bootstrap.connections(settings).redis_url
+    url = bootstrap.broker_url(settings)
     return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
 

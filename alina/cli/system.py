@@ -82,6 +82,7 @@ def _secrets(
     return stack.Secrets(
         agent_database_url=urls.agent_database_url,
         executor_database_url=urls.executor_database_url,
+        monitor_database_url=urls.monitor_database_url,
         redis_url=urls.redis_url,
         exchange_api_key=keys.api_key or "",
         exchange_secret=keys.secret or "",

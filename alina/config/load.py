@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ SECRETS = (
     "database_url",
     "agent_database_url",
     "executor_database_url",
+    "monitor_database_url",
     "redis_url",
     "exchange_api_key",
     "exchange_secret",
@@ -79,7 +81,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         raise ConfigError(f"{file}:1: sections are needed, e.g. `market:` and its settings below")
     lines: dict[Location, int] = {}
     _note_lines(file, node, (), lines)
-    return values, lines
+    # A section whose settings are all taken out is left with its name alone: every default.
+    return {section: inner for section, inner in values.items() if inner is not None}, lines
 
 
 def _note_lines(file: Path, node: yaml.Node | None, at: Location, lines: dict[Location, int]) -> None:
@@ -131,13 +134,20 @@ def _explain(
         message = "unknown setting" + _suggestion(location)
     elif error["type"] == "missing":
         message = "this setting is needed"
+    elif error["type"] in {"model_type", "model_attributes_type"}:
+        message = "a section is needed: write its settings below it, indented"
     if location in variables:
         return f"environment: {variables[location]}: {message}"
-    known = location
-    while known and known not in lines:
-        known = known[:-1]
-    where = f"{file}:{lines[known]}" if known else f"{file}"
+    line = _line(location, message, lines)
+    where = f"{file}:{line}" if line else f"{file}"
     return f"{where}: {_dotted(location)}: {message}" if location else f"{where}: {message}"
+
+
+def _line(location: Location, message: str, lines: Mapping[Location, int]) -> int | None:
+    """Of the setting, else of what stands around it; where sections do not fit, of the first that is named."""
+    around = [location[:length] for length in range(len(location), 0, -1)]
+    named = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)]
+    return next((lines[at] for at in (*around, *named) if at in lines), None)
 
 
 def _suggestion(location: Location) -> str:

@@ -376,6 +376,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     agent_database_url: SecretStr | None = None
     executor_database_url: SecretStr | None = None
+    monitor_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     exchange_api_key: SecretStr | None = None
     exchange_secret: SecretStr | None = None
@@ -388,9 +389,10 @@ class Settings(BaseSettings):
     def _fit_together(self) -> "Settings":
         if self.models.deadline >= self.execution.task_soft_time_limit:
             raise ValueError("models.deadline must be shorter than execution.task_soft_time_limit")
-        if self.database_url is None and (self.agent_database_url or self.executor_database_url):
+        roles = (self.agent_database_url, self.executor_database_url, self.monitor_database_url)
+        if self.database_url is None and any(roles):
             raise ValueError(
-                "ALINA_AGENT_DATABASE_URL and ALINA_EXECUTOR_DATABASE_URL go with ALINA_DATABASE_URL: "
+                "ALINA_AGENT_, ALINA_EXECUTOR_ and ALINA_MONITOR_DATABASE_URL go with ALINA_DATABASE_URL: "
                 "set it, or take them out and let the embedded Postgres make its own"
             )
         paper = self.market.exchange.mode == "paper"

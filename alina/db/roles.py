@@ -1,7 +1,7 @@
-"""The database's roles: the owner makes tables, agents wish, the executor decides and trades.
+"""The database's roles: the owner makes tables, agents wish, the executor decides and trades, the monitor
+only reads.
 
-Migration 0007 makes the two roles and says what each may do. They cannot log in until they are given a
-password, here.
+Migrations make the roles and say what each may do. They cannot log in until they are given a password, here.
 """
 
 import psycopg2.extensions  # type: ignore[import-untyped]
@@ -11,25 +11,28 @@ from sqlalchemy.exc import OperationalError
 from alina.db.engine import make_engine, our_errors
 from alina.errors import ConfigError
 
-#: may store runs, proposals and what is learnt; for every process but the execution worker
+#: may store runs, proposals and what is learnt; for the workers that run agents
 AGENT = "alina_agent"
 #: may store decisions, reservations, orders, fills and positions
 EXECUTOR = "alina_executor"
+#: may read what the metrics count, and write nothing
+MONITOR = "alina_monitor"
+_OURS = (AGENT, EXECUTOR, MONITOR)
 
 
 def let_log_in(owner_url: str, role_url: str) -> None:
     """Give the role of `role_url` its password there, unless it lets in already. Safe to repeat.
 
-    Another login than AGENT and EXECUTOR, made by an administrator and granted one of them, is only tried.
+    Another login than our three, made by an administrator and granted one of them, is only tried.
     Raises ConfigError where the role cannot log in and may not be changed, DatabaseUnavailable.
     """
     role = make_url(role_url)
     if _lets_in(role_url):
         return
-    if role.username not in (AGENT, EXECUTOR) or not role.password:
+    if role.username not in _OURS or not role.password:
         raise ConfigError(
             f"the database refuses the login {role.username}: correct the password in its URL, "
-            f"or name {AGENT} or {EXECUTOR} there, which `alina up` can set up"
+            f"or name {', '.join(_OURS)} there, which `alina up` can set up"
         )
     engine = make_engine(owner_url, poolclass=NullPool)
     try:
@@ -68,5 +71,5 @@ def _set_password(connection: Connection, role: URL) -> None:
     verifier = psycopg2.extensions.encrypt_password(
         str(role.password), str(role.username), scope=driver, algorithm="scram-sha-256"
     )
-    # base64, $ and : only, and one of our two names
+    # base64, $ and : only, and one of our own names
     connection.exec_driver_sql(f"ALTER ROLE {role.username} LOGIN PASSWORD '{verifier}'")

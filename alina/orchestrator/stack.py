@@ -29,6 +29,7 @@ class Secrets:
 
     agent_database_url: str
     executor_database_url: str
+    monitor_database_url: str
     redis_url: str
     exchange_api_key: str
     exchange_secret: str
@@ -84,9 +85,10 @@ def processes(settings: Settings, folder: DataFolder, secrets: Secrets) -> list[
     """Every process but the servers, in the order of their start."""
     base = _environment() | {
         "ALINA_CONFIG": str(settings.config_file),
-        "ALINA_DATABASE_URL": secrets.agent_database_url,
         "ALINA_REDIS_URL": secrets.redis_url,
     }
+    agent = base | {"ALINA_DATABASE_URL": secrets.agent_database_url}
+    monitor = base | {"ALINA_DATABASE_URL": secrets.monitor_database_url}
     executor = {
         "ALINA_DATABASE_URL": secrets.executor_database_url,
         "ALINA_EXCHANGE_API_KEY": secrets.exchange_api_key,
@@ -96,8 +98,8 @@ def processes(settings: Settings, folder: DataFolder, secrets: Secrets) -> list[
     grace = settings.execution.soft_shutdown.total_seconds() + 5
     return [
         _worker(settings, EXECUTION, 1, base | executor, grace),
-        _worker(settings, INFERENCE, settings.execution.concurrency, base, grace),
-        _worker(settings, DEFAULT, 1, base, grace),
+        _worker(settings, INFERENCE, settings.execution.concurrency, agent, grace),
+        _worker(settings, DEFAULT, 1, agent, grace),
         ProcessSpec(
             name="beat", argv=_celery("beat", "--loglevel", settings.logging.level), env=base, grace=10
         ),
@@ -107,7 +109,7 @@ def processes(settings: Settings, folder: DataFolder, secrets: Secrets) -> list[
         ProcessSpec(
             name="metrics",
             argv=[sys.executable, "-m", "alina.api.metrics", str(metrics_port(settings, folder))],
-            env=base,
+            env=monitor,
             grace=10,
         ),
     ]

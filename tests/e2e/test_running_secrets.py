@@ -10,10 +10,10 @@ from running_system import RunningSystem
 from sqlalchemy import NullPool, create_engine, inspect, text
 
 from alina import bootstrap
-from alina.db.roles import AGENT, EXECUTOR
+from alina.db.roles import AGENT, EXECUTOR, MONITOR
 
 EXCHANGE = ("venue_api_key", "venue_secret")
-ROLES = (AGENT, EXECUTOR)
+ROLES = (AGENT, EXECUTOR, MONITOR)
 ALL = (*EXCHANGE, *ROLES, "flower_password", "postgres", "redis")
 
 
@@ -45,13 +45,14 @@ def test_the_exchange_keys_are_in_the_execution_workers_environment_only(trading
 
 
 def test_each_process_has_the_database_password_of_its_own_role_only(trading: RunningSystem) -> None:
-    role_of = dict.fromkeys(("inference", "default", "beat", "flower", "metrics"), AGENT)
-    for name, role in (role_of | {"execution": EXECUTOR}).items():
+    role_of = {"inference": AGENT, "default": AGENT, "execution": EXECUTOR, "metrics": MONITOR}
+    for name in (*role_of, "beat", "flower", "venue"):
+        own = {role_of[name]} if name in role_of else set()
         for pid in _with_children(trading, name):
             with suppress(psutil.NoSuchProcess):
                 environment = " ".join(psutil.Process(pid).environ().values())
                 found = {one for one in (*ROLES, "postgres") if trading.folder.secret(one) in environment}
-                assert found == {role}, name
+                assert found == own, name
 
 
 def test_the_flower_password_is_in_flowers_environment_only(trading: RunningSystem) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator, Mapping
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from alina.config import Settings
 from alina.db import roles
-from alina.db.roles import AGENT, EXECUTOR
+from alina.db.roles import AGENT, EXECUTOR, MONITOR
 from alina.domain.decisions import Denied, ReasonCode
 from alina.domain.orders import OrderState
 from alina.errors import ConfigError
@@ -25,6 +26,7 @@ from alina.queues import PendingRun, make_celery
 
 INSUFFICIENT_PRIVILEGE = "42501"
 ALL = ("*",)
+ROLES = (AGENT, EXECUTOR, MONITOR)
 #: what each role may write: verb -> table -> columns. Whatever is not here must be refused.
 MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     AGENT: {
@@ -87,6 +89,20 @@ MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
         "DELETE": {},
     },
+    MONITOR: {},
+}
+#: what the monitor may read: the metrics' counts, and neither words of prompts nor results
+COUNTED = {
+    "accounts",
+    "decisions",
+    "evaluations",
+    "fills",
+    "model_calls",
+    "orders",
+    "positions",
+    "proposals",
+    "runs",
+    "system_state",
 }
 
 
@@ -98,7 +114,7 @@ def owner(engine: Engine) -> Engine:
 @pytest.fixture(scope="module")
 def engines(owner: Engine) -> Iterator[dict[str, Engine]]:
     url = owner.url.render_as_string(hide_password=False)
-    engines = {role: create_engine(login(url, role)) for role in (AGENT, EXECUTOR)}
+    engines = {role: create_engine(login(url, role)) for role in ROLES}
     yield engines
     for engine in engines.values():
         engine.dispose()
@@ -136,7 +152,7 @@ def writes(tables: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str, str
         yield "TRUNCATE", table, "*", f"TRUNCATE {table} CASCADE"
 
 
-@pytest.mark.parametrize("role", [AGENT, EXECUTOR])
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_write_exactly_what_it_needs(owner: Engine, engines: dict[str, Engine], role: str) -> None:
     look = inspect(owner)
     tables = {name: [str(c["name"]) for c in look.get_columns(name)] for name in look.get_table_names()}
@@ -153,7 +169,19 @@ def test_a_role_may_write_exactly_what_it_needs(owner: Engine, engines: dict[str
     assert wrong == []
 
 
-@pytest.mark.parametrize("role", [AGENT, EXECUTOR])
+def test_the_monitor_reads_what_the_metrics_count_and_nothing_else(
+    owner: Engine, engines: dict[str, Engine]
+) -> None:
+    with engines[MONITOR].connect() as connection:
+        tables = inspect(owner).get_table_names()
+        readable = {name for name in tables if attempt(connection, f"SELECT FROM {name}") is None}
+        assert readable == COUNTED
+        assert attempt(connection, "SELECT messages FROM model_calls") == INSUFFICIENT_PRIVILEGE
+        counts = Ledger(Session(connection)).counts()
+    assert "trading_state:system" in counts
+
+
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -177,8 +205,8 @@ def test_no_role_gives_itself_more(engines: dict[str, Engine], role: str, statem
         assert attempt(connection, statement) in {INSUFFICIENT_PRIVILEGE, "42P13"}
 
 
-def test_neither_role_may_become_the_other(engines: dict[str, Engine]) -> None:
-    for role, other in ((AGENT, EXECUTOR), (EXECUTOR, AGENT)):
+def test_no_role_may_become_another(engines: dict[str, Engine]) -> None:
+    for role, other in permutations(ROLES, 2):
         with engines[role].connect() as connection:
             assert attempt(connection, f"SET ROLE {other}") == INSUFFICIENT_PRIVILEGE
 

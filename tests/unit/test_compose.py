@@ -175,10 +175,17 @@ def test_only_execution_gets_the_exchange_keys() -> None:
 
 
 def test_each_container_has_the_database_password_of_its_own_role_only() -> None:
-    passwords = {"postgres_password", "agent_password", "executor_password"}
-    own = {"postgres": {"postgres_password"}, "redis": set(), "migrate": passwords}
+    passwords = {f"{role}_password" for role in ("postgres", "agent", "executor", "monitor")}
+    role_of = {
+        "postgres": "postgres",
+        "inference": "agent",
+        "default": "agent",
+        "execution": "executor",
+        "metrics": "monitor",
+    }
     for name, service in SERVICES.items():
-        expected = own.get(name, {"executor_password" if name == "execution" else "agent_password"})
+        own = {f"{role_of[name]}_password"} if name in role_of else set()
+        expected = passwords if name == "migrate" else own
         assert passwords & set(service.get("secrets", [])) == expected, name
 
 

@@ -37,7 +37,7 @@ def test_any_password_fits_into_the_urls(
         assert make_url(found[variable]).password == "p@ss/w:rd%"
 
 
-@pytest.mark.parametrize("role", ["agent", "executor"])
+@pytest.mark.parametrize("role", ["agent", "executor", "monitor"])
 def test_a_container_with_one_roles_password_reaches_the_database_as_that_role(
     tmp_path: Path, environment: Callable[[Path], dict[str, str]], role: str
 ) -> None:
@@ -50,13 +50,14 @@ def test_a_container_with_one_roles_password_reaches_the_database_as_that_role(
 def test_the_owners_container_knows_every_role_to_set_them_up(
     tmp_path: Path, environment: Callable[[Path], dict[str, str]]
 ) -> None:
-    for role in ("postgres", "agent", "executor"):
+    for role in ("postgres", "agent", "executor", "monitor"):
         (tmp_path / f"{role}_password").write_text(f"of {role}\n")
     users = {name: make_url(url).username for name, url in environment(tmp_path).items()}
     assert users == {
         "ALINA_DATABASE_URL": "alina",
         "ALINA_AGENT_DATABASE_URL": "alina_agent",
         "ALINA_EXECUTOR_DATABASE_URL": "alina_executor",
+        "ALINA_MONITOR_DATABASE_URL": "alina_monitor",
     }
 
 

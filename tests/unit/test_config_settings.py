@@ -54,6 +54,11 @@ def test_an_empty_file_means_every_default(config: Path) -> None:
     assert load_settings(config) == Settings(config_file=config)
 
 
+def test_a_section_without_settings_means_its_defaults(config: Path) -> None:
+    config.write_text("risk:\n  # cooldown: 2h\nmemory:\n")
+    assert load_settings(config) == Settings(config_file=config)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -79,7 +84,9 @@ def test_an_empty_file_means_every_default(config: Path) -> None:
         ("market:\n  venue:\n    data: [candles.csv]\n", 2, "write SYMBOL=FILE, e.g. BTC/USDT=candles.csv"),
         ("market:\n  exchange:\n    id: kraken\n", 2, "set mode live, or id binance"),
         ("models:\n  max_tokens: 2000\n", 1, "at most half of context_length"),
-        ("models:\n  deadline: 100s\n", None, "must be shorter than execution.task_soft_time_limit"),
+        ("models:\n  deadline: 100s\n", 2, "must be shorter than execution.task_soft_time_limit"),
+        ("execution:\n  task_soft_time_limit: 30s\n", 2, "must be shorter than execution.task_soft_time_limit"),
+        ("risk: 5\n", 1, "a section is needed: write its settings below it, indented"),
         ("self_optimization:\n  min_cases: 30\n", 1, "min_cases must not be above max_cases"),
         ("risk:\n  cooldown: 1h\n  cooldown: 2h\n", 3, "risk.cooldown is set twice: keep one"),
         ("risk: [\n", None, "not valid YAML"),
@@ -160,6 +167,7 @@ def test_a_wrong_variable_is_refused_by_its_name(
         "database_url",
         "agent_database_url",
         "executor_database_url",
+        "monitor_database_url",
         "redis_url",
         "exchange_api_key",
         "exchange_secret",
