@@ -4,18 +4,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from binance_like import ORDER, SYMBOL, BinanceLike, connect, limit_buy, listed, says, serving
 from redis import Redis
 
-from alina.errors import ExchangeUnavailable
+from alina.errors import ExchangeUnavailable, OrderFateUnknown
 from alina.exchange.budget import RESERVE, BudgetSpent, SharedBudget, urgent
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.exchange.limits import Limits
+from alina.venue.spec import VenueSpec
 
 #: cost a minute; the bucket is half of it
 LIMIT = Decimal(1200)
@@ -74,6 +78,7 @@ from alina.exchange.budget import BudgetSpent, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 import os
 from alina.exchange.limits import Limits
+from alina.venue.spec import VenueSpec
 budget = SharedBudget(
     BudgetServer(os.environ["BUDGET_URL"]).evaluate, "binance", account="main", limit=Decimal(1200)
 )
@@ -99,24 +104,11 @@ print(granted, orders)
 
 
 def test_processes_that_share_a_redis_never_ask_for_more_than_one_budget(url: str) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TAKING],
-            env={**os.environ, "BUDGET_URL": url},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    processes = [_start("-c", TAKING, BUDGET_URL=url) for _ in range(4)]
+    assert [_line(process) for process in processes] == ["ready"] * 4
     began = time.monotonic()
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        _go(process)
     answers = [process.communicate(timeout=60)[0].split() for process in processes]
     granted, orders = (sum(int(each[column]) for each in answers) for column in (0, 1))
     seconds = Decimal(str(time.monotonic() - began))
@@ -238,3 +230,144 @@ def test_the_adapter_asks_before_it_sends(url: str) -> None:
         with pytest.raises(ExchangeUnavailable, match="not sent"):  # sockets leave loopback in no test
             exchange(make).market("BTC/USDT")
     assert made == [LIMIT]
+
+
+LIMITED = {
+    "symbols": [listed("BTC")],
+    "rateLimits": [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+        {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200000},
+    ],
+}
+CANCELED = {**ORDER, "status": "CANCELED", "origClientOrderId": "al-1"}
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceLike]:
+    with serving(BinanceLike()) as server:
+        server.answers["GET exchangeInfo"] = says(200, LIMITED)
+        server.answers["GET time"] = says(200, {"serverTime": 1})
+        server.answers["DELETE order"] = says(200, CANCELED)
+        yield server
+
+
+@pytest.fixture
+def exchange(url: str, server: BinanceLike) -> Iterator[CcxtExchange]:
+    exchange = connect(server, budget=lambda limit: fresh(url, limit))
+    yield exchange
+    exchange.close()
+
+
+def fresh(url: str, limit: Decimal) -> SharedBudget:
+    """The budget of a process that has not read the exchange's limits yet."""
+    return SharedBudget(BudgetServer(url).evaluate, "binance", account="main", limit=limit)
+
+
+@pytest.mark.parametrize("status", [429, 400])
+def test_after_too_many_orders_none_is_sent_and_everything_else_is(
+    server: BinanceLike, exchange: CcxtExchange, status: int
+) -> None:
+    refusal = {"code": -1015, "msg": "Too many new orders; current limit is 100 orders per 10 SECOND."}
+    server.answers["POST order"] = says(status, refusal, headers={"Retry-After": "3600"})
+    for words in ("Too many new orders", "not sent"):
+        with pytest.raises(OrderFateUnknown, match=words), urgent():
+            exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 1
+    assert exchange.cancel(SYMBOL, "al-1") is True
+    assert exchange.clock_difference_ms() < 0
+
+
+def test_a_cancel_leaves_although_the_order_budget_is_spent(
+    server: BinanceLike, exchange: CcxtExchange
+) -> None:
+    counted = {"X-MBX-ORDER-COUNT-10S": "100", "X-MBX-ORDER-COUNT-1D": "200000"}
+    server.answers["POST order"] = says(200, ORDER, headers=counted)
+    exchange.submit(limit_buy())
+    with pytest.raises(OrderFateUnknown, match="not sent"), urgent():
+        exchange.submit(limit_buy())
+    assert server.seen["POST order"] == 1
+    assert exchange.cancel(SYMBOL, "al-1") is True
+
+
+ORDERING = """
+import os, sys
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+from alina.domain.orders import Order, OrderSide, OrderType
+from alina.errors import OrderFateUnknown
+from alina.exchange.budget import SharedBudget
+from alina.exchange.budget_server import BudgetServer
+from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.venue.ccxt_options import venue_options
+server = BudgetServer(os.environ["BUDGET_URL"])
+exchange = CcxtExchange(
+    "binance", api_key="k", secret="s", options=venue_options(os.environ["VENUE_URL"]),
+    timeout=timedelta(seconds=10),
+    budget=lambda limit: SharedBudget(server.evaluate, "paper:binance", account="main", limit=limit),
+)
+exchange.market("BTC/USDT")
+print("ready", flush=True)
+sys.stdin.readline()
+outcomes = []
+for _ in range(15):
+    try:
+        exchange.submit(Order(client_order_id=uuid4().hex, account="main", symbol="BTC/USDT",
+            side=OrderSide.BUY, order_type=OrderType.MARKET, quantity=Decimal("0.01")))
+        outcomes.append("placed")
+    except OrderFateUnknown as error:
+        outcomes.append("held" if "not sent" in str(error) else "refused")
+print(*outcomes)
+"""
+
+
+def test_processes_that_order_together_are_never_refused_by_the_venue(url: str, tmp_path: Path) -> None:
+    spec = VenueSpec(
+        folder=tmp_path,
+        speed=Decimal(0),
+        balances={"USDT": Decimal(1_000_000)},
+        api_key="k",
+        secret="s",
+        weight_limit=3000,
+        order_limit_10s=20,
+    )
+    spec.write(tmp_path / "spec.json")
+    venue = _start("-m", "alina.venue", str(tmp_path / "spec.json"))
+    try:
+        addresses = {"BUDGET_URL": url, "VENUE_URL": _line(venue).split()[-1]}
+        processes = [_start("-c", ORDERING, **addresses) for _ in range(2)]
+        assert [_line(process) for process in processes] == ["ready", "ready"]
+        for process in processes:
+            _go(process)
+        outcomes = Counter(
+            word for process in processes for word in process.communicate(timeout=60)[0].split()
+        )
+    finally:
+        venue.terminate()
+        venue.communicate(timeout=20)
+    assert outcomes["refused"] == 0
+    assert outcomes["placed"] >= 7
+    assert outcomes.total() == 30
+
+
+def _start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _go(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
