@@ -144,7 +144,7 @@ def _explain(
 
 
 def _line(location: Location, message: str, lines: Mapping[Location, int]) -> int | None:
-    """Of the setting, else of what stands around it; where sections do not fit, of the first that is named."""
+    """Of the setting, else of what is around it; where sections do not fit, of the first that is named."""
     around = [location[:length] for length in range(len(location), 0, -1)]
     named = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)]
     return next((lines[at] for at in (*around, *named) if at in lines), None)

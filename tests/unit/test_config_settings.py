@@ -85,7 +85,11 @@ def test_a_section_without_settings_means_its_defaults(config: Path) -> None:
         ("market:\n  exchange:\n    id: kraken\n", 2, "set mode live, or id binance"),
         ("models:\n  max_tokens: 2000\n", 1, "at most half of context_length"),
         ("models:\n  deadline: 100s\n", 2, "must be shorter than execution.task_soft_time_limit"),
-        ("execution:\n  task_soft_time_limit: 30s\n", 2, "must be shorter than execution.task_soft_time_limit"),
+        (
+            "execution:\n  task_soft_time_limit: 30s\n",
+            2,
+            "must be shorter than execution.task_soft_time_limit",
+        ),
         ("risk: 5\n", 1, "a section is needed: write its settings below it, indented"),
         ("self_optimization:\n  min_cases: 30\n", 1, "min_cases must not be above max_cases"),
         ("risk:\n  cooldown: 1h\n  cooldown: 2h\n", 3, "risk.cooldown is set twice: keep one"),
