@@ -152,7 +152,7 @@ def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> s
 def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) -> Exchange:
     """The one adapter; in paper mode it is pointed at the venue by options alone.
 
-    Live, all processes that are given the same Redis share one budget.
+    Live, or where the venue has limits, all processes that are given the same Redis share one budget.
     """
     # ccxt takes 50 MB: beat, Flower and the metrics, which reach no exchange, do without it
     from alina.exchange.ccxt_exchange import CcxtExchange
@@ -164,13 +164,14 @@ def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) 
     if section.mode == "paper":
         defaults = merged(defaults, _paper_options(settings))
     options = merged(defaults, section.options)
+    is_limited = section.mode == "live" or settings.market.venue.has_limits
     return CcxtExchange(
         section.id,
         api_key=keys.api_key,
         secret=keys.secret,
         options=options,
         timeout=section.timeout,
-        budget=_budget(settings, redis_url) if redis_url and section.mode == "live" else None,
+        budget=_budget(settings, redis_url) if redis_url and is_limited else None,
     )
 
 

@@ -87,7 +87,9 @@ class ExchangeSection(Section):
     secret_file: Path | None = Field(None, description="or ALINA_EXCHANGE_SECRET")
     timeout: Duration = Field(timedelta(seconds=10), description="wall time of one request")
     request_share: Fraction = Field(
-        Decimal("0.8"), description="of the exchange's request limit, for all processes of a live system"
+        Decimal("0.8"),
+        gt=0,
+        description="of the exchange's request and order limits, for all processes together",
     )
 
     @model_validator(mode="after")
@@ -126,6 +128,19 @@ class VenueSection(Section):
     maker_fee: Fraction = Field(Decimal("0.001"), description="fraction of the notional")
     taker_fee: Fraction = Field(Decimal("0.001"), description="fraction of the notional")
     spread: Fraction = Field(Decimal("0.0002"), description="best ask over best bid, fraction of the price")
+    fee_asset: str | None = Field(None, description="pays the fees while there is some, e.g. BNB; null: none")
+    fee_asset_prices: dict[str, PositiveAmount] = Field({}, description="of it, in each quote: {USDT: '600'}")
+    weight_limit: int | None = Field(
+        None, ge=300, description="request weight a minute, as Binance's 6000; null: no limit"
+    )
+    order_limit_10s: int | None = Field(
+        None, ge=10, description="orders in ten seconds, as Binance's 100; null: no limit"
+    )
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it refuses who asks or orders too much."""
+        return self.weight_limit is not None or self.order_limit_10s is not None
 
     @property
     def listings(self) -> dict[str, str]:
@@ -138,6 +153,9 @@ class VenueSection(Section):
             symbol, equals, file = entry.partition("=")
             if not (equals and file and "/" in symbol):
                 raise ValueError(f"data entry {entry!r}: write SYMBOL=FILE, e.g. BTC/USDT=candles.csv")
+        unpriced = {symbol.partition("/")[2] for symbol in self.listings} - self.fee_asset_prices.keys()
+        if self.fee_asset is not None and unpriced:
+            raise ValueError(f"fee_asset_prices: give the price of {self.fee_asset} in {min(unpriced)}")
         return self
 
 

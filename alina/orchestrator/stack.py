@@ -76,6 +76,10 @@ def venue_spec(settings: Settings, folder: DataFolder, home: Path) -> VenueSpec:
         maker_fee=venue.maker_fee,
         taker_fee=venue.taker_fee,
         spread=venue.spread,
+        fee_asset=venue.fee_asset,
+        fee_asset_prices=venue.fee_asset_prices,
+        weight_limit=venue.weight_limit,
+        order_limit_10s=venue.order_limit_10s,
         api_key=folder.secret("venue_api_key"),
         secret=folder.secret("venue_secret"),
     )
