@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from alina.domain.decisions import Approval, Decision, Denied, NeedsApproval, Proposal, ReasonCode
+from alina.errors import LedgerError
 from alina.ledger.approvals import DENIED
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -27,10 +28,14 @@ def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
     """The stored decision, or a new one.
 
     Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
-    proposal.
+    proposal and for one of another account.
     """
     with runtime.unit_of_work() as uow:
         proposal, stored = uow.ledger.proposal_and_decision(proposal_id)
+        if proposal.account != runtime.account:  # its balances, its book and its keys are not ours
+            raise LedgerError(
+                f"proposal {proposal_id} is of account {proposal.account}: its executor decides"
+            )
         approval = _approval(uow, stored)
         if stored is not None and (approval is None or _may_be_answered(runtime, approval)):
             return stored

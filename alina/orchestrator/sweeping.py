@@ -20,6 +20,7 @@ def sweep(runtime: Runtime) -> int:
             # answered or not: only the executor knows by the market's time whether one is too late
             *(approval.proposal_id for approval in uow.ledger.open_approvals()),
         }
+        proposals = {one for one in proposals if uow.ledger.proposal(one).account == runtime.account}
         trades = uow.ledger.unevaluated_trades()
         wind_down = uow.ledger.account(runtime.account).wind_down is not WindDown.NONE
         experiments = [
