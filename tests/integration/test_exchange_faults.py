@@ -103,6 +103,7 @@ REFUSED = {
     "precision": refuses(-1111, "Precision is over the maximum defined for this asset."),
     "signature": refuses(-1022, "Signature for this request is not valid."),
     "key": refuses(-2015, "Invalid API-key, IP, or permissions for action.", status=401),
+    "key's form": refuses(-2014, "API-key format invalid.", status=401),
 }
 
 
@@ -235,9 +236,15 @@ BROKEN = [
     "reset",
     "html",
     "empty",
+    "truncated",
+    "500",
+    "502",
     "503",
+    "504",
     "403 by a firewall",
     "429",
+    "418",
+    "-1003",
     "-1007",
     "-1021",
     "redirected",
@@ -254,6 +261,25 @@ def test_a_read_that_is_answered_badly_is_unavailable(
     with pytest.raises(ExchangeUnavailable):
         call(exchange)
     assert server.seen[f"GET {path}"] == 1
+
+
+def test_a_read_whose_answer_never_comes_is_unavailable(server: BinanceLike):
+    server.answers["GET ticker/24hr"] = hang
+    exchange = connect(server, timeout=0.3)
+    with pytest.raises(ExchangeUnavailable):
+        exchange.ticker(SYMBOL)
+    exchange.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [refuses(-1022, "Signature"), refuses(-2014, "format"), refuses(-2015, "Invalid API-key")]
+)
+def test_a_key_that_is_refused_is_not_worth_asking_again(
+    server: BinanceLike, exchange: CcxtExchange, answer: Callable[[Handler], None]
+):
+    server.answers["GET account"] = answer
+    with pytest.raises(ExchangeRefused, match="ALINA_EXCHANGE_SECRET"):
+        exchange.balances()
 
 
 def test_a_rate_limit_says_how_long_to_wait(server: BinanceLike, exchange: CcxtExchange):
@@ -288,7 +314,7 @@ def test_a_cancel_tells_whether_it_was_carried_out_and_asks_for_nothing_first(
     assert server.seen == {"GET exchangeInfo": 1, "DELETE order": 3}
 
 
-@pytest.mark.parametrize("fault", ["dropped", "html", "503", "429", "-1007"])
+@pytest.mark.parametrize("fault", BROKEN)
 def test_whether_a_cancel_was_carried_out_may_be_unknown(
     server: BinanceLike, exchange: CcxtExchange, fault: str
 ):
