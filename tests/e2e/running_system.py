@@ -23,7 +23,7 @@ from alina.domain.runs import RunState
 from alina.embedded.folder import DataFolder
 from alina.embedded.lock import PidLock
 from alina.errors import TransientError
-from alina.orchestrator import execution, reconciliation
+from alina.orchestrator import comparison, execution
 from alina.orchestrator.processes import is_child
 from alina.orchestrator.runtime import Runtime
 from alina.venue.ccxt_options import venue_options
@@ -257,7 +257,7 @@ class RunningSystem:
     def assert_books_agree(self) -> None:
         """Orders, fills and balances of venue and ledger are the same, and one order a proposal."""
         with self.halted():
-            assert reconciliation.compare(self.runtime) == []
+            assert comparison.look(self.runtime).differences == []
             assert self._orders_on_venue() == self._orders_in_ledger()
 
     def _orders_in_ledger(self) -> set[str]:

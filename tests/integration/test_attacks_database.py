@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from alina.config import Settings
 from alina.db import roles
 from alina.db.roles import AGENT, EXECUTOR, MONITOR
-from alina.domain.decisions import Denied, ReasonCode
+from alina.domain.decisions import Denied, NeedsApproval, ReasonCode, content_hash
 from alina.domain.orders import OrderState
 from alina.errors import ConfigError
 from alina.ledger import Ledger
@@ -66,6 +66,8 @@ MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
                 "decisions",
                 "equity",
                 "fills",
+                "foreign_orders",
+                "mismatches",
                 "orders",
                 "positions",
                 "proposals",
@@ -73,7 +75,8 @@ MAY: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             ),
             ALL,
         ),
-        "UPDATE": dict.fromkeys(
+        "UPDATE": {"mismatches": ("last_seen_at", "times")}
+        | dict.fromkeys(
             (
                 "accounts",
                 "balances",
@@ -97,6 +100,8 @@ COUNTED = {
     "decisions",
     "evaluations",
     "fills",
+    "foreign_orders",
+    "mismatches",
     "model_calls",
     "orders",
     "positions",
@@ -191,12 +196,28 @@ def test_the_monitor_reads_what_the_metrics_count_and_nothing_else(
         "DROP TRIGGER orders_are_as_approved ON orders",
         "SET session_replication_role = replica",
         "SET ROLE alina",
+        "SET SESSION AUTHORIZATION alina",
         "ALTER ROLE alina_agent SUPERUSER",
+        "ALTER ROLE alina PASSWORD 'mine'",
+        "SET log_statement = 'none'",
         "CREATE ROLE another LOGIN",
+        "GRANT alina TO CURRENT_USER",
+        "CREATE FUNCTION mine() RETURNS void LANGUAGE sql AS ''",
+        "CREATE TRIGGER mine BEFORE INSERT ON orders EXECUTE FUNCTION refuse_change()",
+        "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION refuse_change()",
+        "CREATE RULE mine AS ON INSERT TO orders DO ALSO NOTHING",
+        "CREATE SCHEMA mine",
+        "CREATE PUBLICATION mine FOR ALL TABLES",
         "CREATE OR REPLACE FUNCTION check_order_is_as_approved() RETURNS trigger LANGUAGE sql RETURN null",
         "COPY (SELECT 1) TO PROGRAM 'true'",
+        "COPY (SELECT 1) TO '/nowhere'",
+        "CREATE TEMP TABLE lines (line text); COPY lines FROM '/etc/hostname'",
         "SELECT pg_read_file('/etc/hostname')",
+        "SELECT pg_ls_dir('.')",
+        "SELECT lo_import('/etc/hostname')",
         "SELECT rolpassword FROM pg_authid",
+        "SELECT passwd FROM pg_shadow",
+        "SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE usename = 'alina'",
         "SELECT setval('task_id_sequence', 1)",
     ],
 )
@@ -219,18 +240,36 @@ def test_one_roles_password_does_not_open_the_other(engines: dict[str, Engine]) 
             stranger.connect()
 
 
+def test_no_role_can_call_what_is_made_for_the_owner(owner: Engine, engines: dict[str, Engine]) -> None:
+    """A function that runs as its owner would lend the owner's rights: there is none."""
+    query = text("SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace")
+    with owner.connect() as connection:
+        assert connection.scalars(query).all() == []
+
+
+def test_a_search_path_of_an_agents_own_ends_with_its_session(engines: dict[str, Engine]) -> None:
+    with engines[AGENT].connect() as connection:
+        connection.execute(text("CREATE TEMP TABLE accounts (name text)"))
+        connection.execute(text("SET search_path = pg_temp, public"))
+        assert connection.scalar(text("SELECT count(*) FROM accounts")) == 0
+        with engines[EXECUTOR].connect() as other:
+            assert other.scalar(text("SELECT 'accounts'::regclass = 'public.accounts'::regclass"))
+        connection.invalidate()  # nothing of it stays in the pool
+
+
 _FORGED_DECISION = """
     INSERT INTO decisions (id, proposal_id, verdict, message, content_hash, snapshot, decided_at)
     VALUES (:id, :proposal_id, 'approved', '', :content_hash, '{}', now())
 """
 _ORDER = """
     INSERT INTO orders (client_order_id, account, decision_id, content_hash, symbol, side, order_type,
-                        quantity, limit_price, state)
+                        quantity, limit_price, trigger_price, state)
     SELECT 'forged', account, :decision, content_hash, {symbol}, {side}, {order_type}, {quantity},
-           {limit_price}, 'submitting'
+           {limit_price}, {trigger_price}, 'submitting'
     FROM public.proposals WHERE id = :proposal
 """
-_AS_PROPOSED = {name: name for name in ("symbol", "side", "order_type", "quantity", "limit_price")}
+_ASKED = ("symbol", "side", "order_type", "quantity", "limit_price", "trigger_price")
+_AS_PROPOSED = {name: name for name in _ASKED}
 
 
 def order_statement(**changes: str) -> str:
@@ -244,6 +283,36 @@ def test_an_agent_cannot_forge_an_approval(books: Ledger, engines: dict[str, Eng
     forged = {"id": uuid4(), "proposal_id": wish.id, "content_hash": "0" * 64}
     with engines[AGENT].connect() as connection:
         assert attempt(connection, _FORGED_DECISION, **forged) == INSUFFICIENT_PRIVILEGE
+
+
+def test_an_agent_neither_asks_a_person_nor_answers_for_one(
+    books: Ledger, engines: dict[str, Engine]
+) -> None:
+    wish = proposal()
+    books.save_proposal(wish)
+    asked = NeedsApproval(message="a person must agree", expires_at=wish.expires_at)
+    decision = books.save_decision(wish, asked, snapshot={}, decided_at=wish.as_of)
+    question = {"decision": decision.id, "proposal": wish.id, "hash": content_hash(wish)}
+    yes = "answer = 'approved', answered_by = 'a person', answered_at = now()"
+    for statement in (
+        f"UPDATE approvals SET {yes}",  # noqa: S608
+        "UPDATE approvals SET expires_at = 'infinity'",
+        "DELETE FROM approvals",
+        "UPDATE decisions SET verdict = 'approved', content_hash = :hash WHERE id = :decision",
+        "INSERT INTO approvals (decision_id, proposal_id, content_hash, expires_at, answer, answered_by,"
+        " answered_at) VALUES (:decision, :proposal, :hash, now(), 'approved', 'a person', now())",
+    ):
+        with engines[AGENT].connect() as connection:
+            assert attempt(connection, statement, **question) == INSUFFICIENT_PRIVILEGE, statement
+
+
+def test_an_agent_cannot_free_what_is_reserved(books: Ledger, engines: dict[str, Engine]) -> None:
+    approve(books, proposal())
+    with engines[AGENT].connect() as connection:
+        for change in ("amount = 0", "state = 'released'"):
+            statement = f"UPDATE reservations SET {change}"  # noqa: S608
+            assert attempt(connection, statement) == INSUFFICIENT_PRIVILEGE
+        assert attempt(connection, "DELETE FROM reservations") == INSUFFICIENT_PRIVILEGE
 
 
 def test_not_even_the_executor_can_approve_other_content(books: Ledger, engines: dict[str, Engine]) -> None:
@@ -272,6 +341,7 @@ def test_the_executor_cannot_store_an_order_of_a_denied_proposal(
         {"symbol": "'ETH/USDT'"},
         {"side": "'sell'"},
         {"order_type": "'limit'", "limit_price": "5"},
+        {"order_type": "'stop_limit'", "limit_price": "5", "trigger_price": "6"},
     ],
     ids=str,
 )
@@ -289,6 +359,7 @@ CHANGES = (
     "symbol = 'ETH/USDT'",
     "side = 'sell'",
     "order_type = 'limit', limit_price = 5",
+    "order_type = 'stop_limit', limit_price = 5, trigger_price = 6",
     "account = 'other'",
     "content_hash = repeat('0', 64)",
 )
