@@ -3,14 +3,13 @@
 One client belongs to one process and one thread: build it after a fork, close it at the end.
 """
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import ccxt
 
@@ -20,16 +19,9 @@ from alina.domain.records import ms_from_utc
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import records
 from alina.exchange.budget import Budget, urgent
-from alina.exchange.client import keep_to, make_client, within_budget
-from alina.exchange.errors import UNREADABLE, read_error, submit_error
-from alina.exchange.limits import limits_of
+from alina.exchange.client import Client
+from alina.exchange.errors import UNREADABLE, submit_error
 from alina.exchange.options import client_options
-
-_T = TypeVar("_T")
-
-_MARKETS_MAX_AGE_SECONDS = 3600.0
-#: a symbol that is not listed reloads the markets, but no oftener than this
-_MARKETS_MIN_AGE_SECONDS = 60.0
 
 #: exchanges whose `fetch_order` and `cancel_order` in ccxt send the client order id, so that "not found"
 #: means this order. Of any other, only a list can be searched, and absence from a list proves nothing.
@@ -63,34 +55,31 @@ class CcxtExchange:
         budget: Callable[[Decimal], Budget] | None = None,
     ) -> None:
         self._id = exchange_id
-        self._client = make_client(
+        self._client = Client(
             exchange_id,
             client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
+            budget,
         )
-        self._markets_loaded_at: float | None = None
-        self._budget: Budget | None = None
-        if budget is not None:
-            self._budget = budget(Decimal(60_000) / Decimal(str(self._client.rateLimit)))
-            keep_to(self._client, self._budget)
+        self._api = self._client.api
 
     def close(self) -> None:
         """Give the connections back."""
-        self._client.close()
+        self._api.close()
 
     def market(self, symbol: str) -> Market:
         """The rules of a symbol, at most an hour old. Raises ExchangeRefused for one it does not list."""
-        raw = self._raw_market(symbol)
+        raw = self._client.market(symbol)
         if not raw["spot"]:
             raise ExchangeRefused(f"{self._id}: {symbol} is no spot market; name one such as BTC/USDT")
         try:
-            return records.market_from(raw, precision_mode=self._client.precisionMode)
+            return records.market_from(raw, precision_mode=self._api.precisionMode)
         except UNREADABLE as error:
             raise ExchangeRefused(f"{self._id} does not say how {symbol} is traded: {error}") from error
 
     def candles(self, symbol: str, timeframe: str, *, since: datetime, limit: int) -> list[Candle]:
         """Up to `limit` candles from `since` on, oldest first; the last one may still be forming."""
-        if timeframe not in self._client.timeframes:
-            known = ", ".join(self._client.timeframes)
+        if timeframe not in self._api.timeframes:
+            known = ", ".join(self._api.timeframes)
             raise ExchangeRefused(
                 f"{self._id} has no {timeframe} candles: set market.timeframe to one of {known}"
             )
@@ -98,16 +87,16 @@ class CcxtExchange:
         start = ms_from_utc(since)
 
         def fetch() -> list[Candle]:
-            rows = self._client.fetch_ohlcv(symbol, timeframe, since=start, limit=limit)
+            rows = self._api.fetch_ohlcv(symbol, timeframe, since=start, limit=limit)
             candles = [records.candle_from(row, symbol, timeframe) for row in rows if row[0] >= start]
             return sorted(candles, key=lambda candle: candle.open_time)[:limit]
 
-        return self._read(fetch)
+        return self._client.read(fetch)
 
     def ticker(self, symbol: str) -> Ticker:
         """Best and last prices with the exchange's own time; without one it is ExchangeUnavailable."""
         self.market(symbol)
-        return self._read(lambda: records.ticker_from(self._client.fetch_ticker(symbol), symbol))
+        return self._client.read(lambda: records.ticker_from(self._api.fetch_ticker(symbol), symbol))
 
     def order_book(self, symbol: str, *, depth: int) -> OrderBook:
         """The best `depth` levels of each side.
@@ -117,16 +106,16 @@ class CcxtExchange:
         as_of = self.ticker(symbol).as_of
 
         def fetch() -> OrderBook:
-            book = records.order_book_from(self._client.fetch_order_book(symbol, depth), symbol, as_of=as_of)
+            book = records.order_book_from(self._api.fetch_order_book(symbol, depth), symbol, as_of=as_of)
             return replace(book, bids=book.bids[:depth], asks=book.asks[:depth])
 
-        return self._read(fetch)
+        return self._client.read(fetch)
 
     def balances(self) -> Balances:
         """What the account holds of each asset that the exchange names."""
-        self._need_keys()
-        self._load_markets()
-        return self._read(lambda: records.balances_from(self._client.fetch_balance()))
+        self._client.need_keys()
+        self._client.load_markets()
+        return self._client.read(lambda: records.balances_from(self._api.fetch_balance()))
 
     def submit(self, order: Order, *, signed_at: datetime | None = None) -> PlacedOrder:
         """Send the order once, exactly as it is. Raises only OrderRejected or OrderFateUnknown."""
@@ -140,7 +129,7 @@ class CcxtExchange:
         except ccxt.BaseError as error:
             raise submit_error(error, self._id, name) from error
         try:
-            answer = self._client.create_order(
+            answer = self._api.create_order(
                 order.symbol,
                 "market" if order.limit_price is None else "limit",
                 order.side.value,
@@ -148,7 +137,7 @@ class CcxtExchange:
                 None if order.limit_price is None else f"{order.limit_price:f}",
                 {"clientOrderId": name, **_trigger(order), **self._signed(signed_at)},
             )
-            self._need_json()
+            self._client.need_json()
             return records.accepted_order_from(answer, order)
         except Exception as error:  # whatever it is, the request may have arrived
             raise submit_error(error, self._id, name) from error
@@ -156,13 +145,11 @@ class CcxtExchange:
     def _prepare(self, order: Order) -> None:
         """All that must hold before the request leaves; the last is its place in the account's budget."""
         market = self.market(order.symbol)
-        self._need_keys()
+        self._client.need_keys()
         if order.order_type is OrderType.STOP_LIMIT and not self.has_stop_orders(order.symbol):
             raise ExchangeRefused(f"{self._id} takes no stop order in {order.symbol} that could be followed")
         self._refuse_rounding(order, market)
-        if self._budget is not None:
-            with within_budget():
-                self._budget.take_order()
+        self._client.take_order()
 
     def find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
         """The exchange's own record of an order, open or past; None: it says there is none.
@@ -174,14 +161,14 @@ class CcxtExchange:
             return self._find(symbol, client_order_id)
 
     def _find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
-        self._need_keys()
+        self._client.need_keys()
         self.market(symbol)
         if self._id not in _ASKS_BY_CLIENT_ORDER_ID:
             return self._search(symbol, client_order_id)
         try:
-            return self._read(
+            return self._client.read(
                 lambda: records.order_of_id_from(
-                    self._client.fetch_order_with_client_order_id(client_order_id, symbol),
+                    self._api.fetch_order_with_client_order_id(client_order_id, symbol),
                     symbol,
                     client_order_id,
                 )
@@ -197,10 +184,10 @@ class CcxtExchange:
         Where ccxt can, it is cancelled by its client order id: queries may not show it yet.
         """
         with urgent():
-            self._need_keys()
+            self._client.need_keys()
             self.market(symbol)
             try:
-                return self._read(lambda: self._cancel(symbol, client_order_id))
+                return self._client.read(lambda: self._cancel(symbol, client_order_id))
             except ExchangeRefused as error:
                 if isinstance(error.__cause__, ccxt.OrderNotFound):
                     return False
@@ -208,63 +195,63 @@ class CcxtExchange:
 
     def _cancel(self, symbol: str, client_order_id: str) -> bool:
         if self._id in _ASKS_BY_CLIENT_ORDER_ID:
-            answer = self._client.cancel_order_with_client_order_id(client_order_id, symbol)
+            answer = self._api.cancel_order_with_client_order_id(client_order_id, symbol)
             records.require_cancel_of(answer, symbol, client_order_id)
             return True
         placed = self._search(symbol, client_order_id)
         if not placed.state.is_final:
-            self._client.cancel_order(placed.exchange_order_id, symbol)
+            self._api.cancel_order(placed.exchange_order_id, symbol)
         return not placed.state.is_final
 
     def has_stop_orders(self, symbol: str) -> bool:
         """Whether stop orders are taken, and are found and cancelled like any other."""
-        return self._id in _LISTS_STOPS_WITH_ORDERS and _STOP_LIMIT in self._raw_market(symbol)["info"].get(
-            "orderTypes", ()
-        )
+        if self._id not in _LISTS_STOPS_WITH_ORDERS:
+            return False
+        return _STOP_LIMIT in self._client.market(symbol)["info"].get("orderTypes", ())
 
     def open_orders(self, symbol: str) -> list[PlacedOrder]:
         """Every open order of the account in this symbol, ours or not."""
-        self._need_keys()
+        self._client.need_keys()
         self.market(symbol)
-        return self._read(
+        return self._client.read(
             lambda: [
                 records.placed_order_from(raw, symbol)
-                for raw in self._complete(self._client.fetch_open_orders(symbol))
+                for raw in self._client.complete(self._api.fetch_open_orders(symbol))
             ]
         )
 
     def fills(self, symbol: str, *, exchange_order_id: str | None = None) -> list[Fill]:
         """Own trades of a symbol, oldest first; of one order if it is named. At most the newest page."""
-        self._need_keys()
+        self._client.need_keys()
         self.market(symbol)
 
         def fetch() -> list[Fill]:
-            by_order = exchange_order_id is not None and self._client.has["fetchOrderTrades"] is True
+            by_order = exchange_order_id is not None and self._api.has["fetchOrderTrades"] is True
             raws = (
-                self._client.fetch_order_trades(exchange_order_id, symbol)
+                self._api.fetch_order_trades(exchange_order_id, symbol)
                 if by_order
-                else self._client.fetch_my_trades(symbol)
+                else self._api.fetch_my_trades(symbol)
             )
-            fills = [records.fill_from(raw, symbol) for raw in self._complete(raws)]
+            fills = [records.fill_from(raw, symbol) for raw in self._client.complete(raws)]
             wanted = [fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id)]
             if by_order and len(wanted) < len(fills):
                 raise ValueError(f"trades of other orders came for {exchange_order_id}")
             return sorted(wanted, key=lambda fill: fill.executed_at)
 
-        return self._read(fetch)
+        return self._client.read(fetch)
 
     def clock_difference_ms(self) -> int:
         """The exchange's clock minus ours, in milliseconds, taken at the middle of the round trip."""
         asked_at = time.time_ns()
-        theirs = self._read(lambda: int(self._client.fetch_time()))
+        theirs = self._client.read(lambda: int(self._api.fetch_time()))
         return theirs - (asked_at + time.time_ns()) // 2_000_000
 
     def _search(self, symbol: str, client_order_id: str) -> PlacedOrder:
         """Look through the lists of an exchange that cannot be asked by client order id."""
         for listing in ("fetchOpenOrders", "fetchOrders", "fetchClosedOrders", "fetchCanceledOrders"):
-            if self._client.has[listing] is not True:
+            if self._api.has[listing] is not True:
                 continue
-            found = self._read(partial(self._look_in, listing, symbol, client_order_id))
+            found = self._client.read(partial(self._look_in, listing, symbol, client_order_id))
             if found is not None:
                 return found
         raise ExchangeUnavailable(
@@ -273,45 +260,19 @@ class CcxtExchange:
         )
 
     def _look_in(self, listing: str, symbol: str, client_order_id: str) -> PlacedOrder | None:
-        raws = getattr(self._client, listing)(symbol)
+        raws = getattr(self._api, listing)(symbol)
         ours = (raw for raw in raws if raw.get("clientOrderId") == client_order_id)
         return next((records.placed_order_from(raw, symbol) for raw in ours), None)
-
-    def _raw_market(self, symbol: str) -> dict[str, Any]:
-        self._load_markets()
-        if symbol not in self._client.markets:
-            self._load_markets(max_age=_MARKETS_MIN_AGE_SECONDS)
-        if symbol not in self._client.markets:
-            near = difflib.get_close_matches(symbol, self._client.markets, n=3)
-            hint = f" (did you mean {', '.join(near)}?)" if near else ""
-            raise ExchangeRefused(
-                f"{self._id} does not list {symbol}: correct market.symbols in config.yaml{hint}"
-            )
-        raw: dict[str, Any] = self._client.markets[symbol]
-        return raw
-
-    def _load_markets(self, *, max_age: float = _MARKETS_MAX_AGE_SECONDS) -> None:
-        if self._markets_loaded_at is not None and time.monotonic() - self._markets_loaded_at < max_age:
-            return
-        self._markets_loaded_at = None  # what a failed reload leaves behind is not trusted
-        self._read(lambda: self._client.load_markets(True))
-        if not self._client.markets:
-            raise ExchangeUnavailable(f"{self._id} lists no market at all; ask again later")
-        if self._budget is not None:
-            self._budget.keep_within(self._read(lambda: limits_of(self._client.last_json_response)))
-        self._markets_loaded_at = time.monotonic()
 
     def _signed(self, signed_at: datetime | None) -> dict[str, int]:
         """Binance's time stamp of a request, in ccxt's idea of the exchange's time."""
         if signed_at is None or not self._id.startswith("binance"):
             return {}
-        return {
-            "timestamp": self._client.nonce() - max(0, time.time_ns() // 1_000_000 - ms_from_utc(signed_at))
-        }
+        return {"timestamp": self._api.nonce() - max(0, time.time_ns() // 1_000_000 - ms_from_utc(signed_at))}
 
     def _refuse_rounding(self, order: Order, market: Market) -> None:
         """ccxt truncates quantities and rounds prices without a word: send only what it would not change."""
-        sent = self._client.amount_to_precision(order.symbol, f"{order.quantity:f}")
+        sent = self._api.amount_to_precision(order.symbol, f"{order.quantity:f}")
         if Decimal(sent) != order.quantity:
             raise OrderRejected(
                 f"order {order.client_order_id} was not sent: quantity {order.quantity} is off the lot size "
@@ -321,39 +282,12 @@ class CcxtExchange:
         for name, price in prices.items():
             if price is None:
                 continue
-            rounded = self._client.price_to_precision(order.symbol, f"{price:f}")
+            rounded = self._api.price_to_precision(order.symbol, f"{price:f}")
             if Decimal(rounded) != price:
                 raise OrderRejected(
                     f"order {order.client_order_id} was not sent: {name} {price} is off the tick size "
                     f"{market.tick_size} of {order.symbol}; {rounded} is on it"
                 )
-
-    def _need_keys(self) -> None:
-        if not self._client.apiKey:
-            raise ExchangeRefused(
-                f"{self._id}: this process has no key, so only public market data can be asked; set "
-                "ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET where orders are executed"
-            )
-
-    def _complete(self, raws: list[_T]) -> list[_T]:
-        """ccxt leaves out what is of another symbol without a word: then it is another request's answer."""
-        told = self._client.last_json_response
-        if isinstance(told, list) and len(told) != len(raws):
-            raise ValueError(f"only {len(raws)} of {len(told)} entries are what was asked for")
-        return raws
-
-    def _need_json(self) -> None:
-        """A page of HTML with status 200 passes through ccxt as an order without id or an empty list."""
-        if self._client.last_json_response is None:
-            raise ValueError("the answer is not JSON")
-
-    def _read(self, request: Callable[[], _T]) -> _T:
-        try:
-            result = request()
-            self._need_json()
-        except (ccxt.BaseError, *UNREADABLE) as error:
-            raise read_error(error, self._id) from error
-        return result
 
 
 def _trigger(order: Order) -> dict[str, str]:

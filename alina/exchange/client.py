@@ -1,19 +1,115 @@
-"""The ccxt client that the adapter drives: how it is made, how it connects, what it asks before a request."""
+"""One ccxt client: how it connects, what it asks before a request, and what it makes of the answer.
+
+It belongs to one process and one thread.
+"""
 
 import difflib
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import ccxt
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
-from alina.errors import ConfigError, ExchangeUnavailable
+from alina.errors import ConfigError, ExchangeRefused, ExchangeUnavailable
 from alina.exchange.budget import Budget, BudgetSpent
+from alina.exchange.errors import UNREADABLE, read_error
+from alina.exchange.limits import limits_of
+
+_T = TypeVar("_T")
+
+_MARKETS_MAX_AGE_SECONDS = 3600.0
+#: a symbol that is not listed reloads the markets, but no oftener than this
+_MARKETS_MIN_AGE_SECONDS = 60.0
+
+
+class Client:
+    """A ccxt exchange whose answers are read with care, and its list of markets.
+
+    `budget` makes, of the cost a minute that the exchange takes, what each request asks first; without it
+    ccxt paces this client alone. Raises ConfigError for an id that ccxt does not know.
+    """
+
+    def __init__(
+        self, exchange_id: str, options: dict[str, Any], budget: Callable[[Decimal], Budget] | None
+    ) -> None:
+        self.id = exchange_id
+        #: ccxt's own object
+        self.api = _make_api(exchange_id, options)
+        self._markets_loaded_at: float | None = None
+        self._budget: Budget | None = None
+        if budget is not None:
+            self._budget = budget(Decimal(60_000) / Decimal(str(self.api.rateLimit)))
+            _keep_to(self.api, self._budget)
+
+    def read(self, request: Callable[[], _T]) -> _T:
+        """The result of a request that changes nothing, or whose repetition changes nothing.
+
+        Raises ExchangeUnavailable or ExchangeRefused.
+        """
+        try:
+            result = request()
+            self.need_json()
+        except (ccxt.BaseError, *UNREADABLE) as error:
+            raise read_error(error, self.id) from error
+        return result
+
+    def need_json(self) -> None:
+        """A page of HTML with status 200 passes through ccxt as an order without id or an empty list."""
+        if self.api.last_json_response is None:
+            raise ValueError("the answer is not JSON")
+
+    def complete(self, raws: list[_T]) -> list[_T]:
+        """ccxt leaves out what is of another symbol without a word: then it is another request's answer."""
+        told = self.api.last_json_response
+        if isinstance(told, list) and len(told) != len(raws):
+            raise ValueError(f"only {len(raws)} of {len(told)} entries are what was asked for")
+        return raws
+
+    def need_keys(self) -> None:
+        """Raises ExchangeRefused in a process that has none."""
+        if not self.api.apiKey:
+            raise ExchangeRefused(
+                f"{self.id}: this process has no key, so only public market data can be asked; set "
+                "ALINA_EXCHANGE_API_KEY and ALINA_EXCHANGE_SECRET where orders are executed"
+            )
+
+    def take_order(self) -> None:
+        """Raises ExchangeUnavailable where the account must not place an order now."""
+        if self._budget is not None:
+            with _within_budget():
+                self._budget.take_order()
+
+    def market(self, symbol: str) -> dict[str, Any]:
+        """ccxt's record of a market, at most an hour old. Raises ExchangeRefused for one not listed."""
+        self.load_markets()
+        if symbol not in self.api.markets:
+            self.load_markets(max_age=_MARKETS_MIN_AGE_SECONDS)
+        if symbol not in self.api.markets:
+            near = difflib.get_close_matches(symbol, self.api.markets, n=3)
+            hint = f" (did you mean {', '.join(near)}?)" if near else ""
+            raise ExchangeRefused(
+                f"{self.id} does not list {symbol}: correct market.symbols in config.yaml{hint}"
+            )
+        raw: dict[str, Any] = self.api.markets[symbol]
+        return raw
+
+    def load_markets(self, *, max_age: float = _MARKETS_MAX_AGE_SECONDS) -> None:
+        """Ask for the markets, and for the limits told with them, unless they are fresh."""
+        if self._markets_loaded_at is not None and time.monotonic() - self._markets_loaded_at < max_age:
+            return
+        self._markets_loaded_at = None  # what a failed reload leaves behind is not trusted
+        self.read(lambda: self.api.load_markets(True))
+        if not self.api.markets:
+            raise ExchangeUnavailable(f"{self.id} lists no market at all; ask again later")
+        if self._budget is not None:
+            self._budget.keep_within(self.read(lambda: limits_of(self.api.last_json_response)))
+        self._markets_loaded_at = time.monotonic()
 
 
 class FreshConnections(HTTPAdapter):
@@ -29,22 +125,21 @@ class FreshConnections(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-def make_client(exchange_id: str, options: dict[str, Any]) -> Any:
-    """The ccxt client of an exchange. Raises ConfigError for an id that ccxt does not know."""
+def _make_api(exchange_id: str, options: dict[str, Any]) -> Any:
     if exchange_id not in ccxt.exchanges:
         near = difflib.get_close_matches(exchange_id, ccxt.exchanges, n=3)
         hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(f"market.exchange.id is {exchange_id!r}, which ccxt does not know{hint}")
-    client = getattr(ccxt, exchange_id)(options)
+    api = getattr(ccxt, exchange_id)(options)
     for scheme in ("https://", "http://"):
-        client.session.mount(scheme, FreshConnections())
-    client.session.max_redirects = 0  # a redirect would send the order, and the key, once more
-    client.logger.setLevel(logging.INFO)  # at DEBUG ccxt logs the headers, with the key in them
-    return client
+        api.session.mount(scheme, FreshConnections())
+    api.session.max_redirects = 0  # a redirect would send the order, and the key, once more
+    api.logger.setLevel(logging.INFO)  # at DEBUG ccxt logs the headers, with the key in them
+    return api
 
 
 @contextmanager
-def within_budget() -> Iterator[None]:
+def _within_budget() -> Iterator[None]:
     """A spent budget is an exchange that cannot be asked now. Raises ExchangeUnavailable."""
     try:
         yield
@@ -54,12 +149,12 @@ def within_budget() -> Iterator[None]:
         ) from error
 
 
-def keep_to(client: Any, budget: Budget) -> None:
+def _keep_to(api: Any, budget: Budget) -> None:
     """Ask the budget where ccxt would wait, and tell it what each answer says."""
-    read = client.on_rest_response
+    read = api.on_rest_response
 
     def throttle(cost: object = None) -> None:
-        with within_budget():
+        with _within_budget():
             budget.take(Decimal(str(1 if cost is None else cost)))
 
     def on_rest_response(
@@ -68,5 +163,5 @@ def keep_to(client: Any, budget: Budget) -> None:
         budget.learn(status, headers, body)
         return read(status, reason, url, method, headers, body, *rest)
 
-    client.enableRateLimit = True
-    client.throttle, client.on_rest_response = throttle, on_rest_response
+    api.enableRateLimit = True
+    api.throttle, api.on_rest_response = throttle, on_rest_response

@@ -419,6 +419,23 @@ def test_answers_that_come_one_request_late_are_never_another_orders(on_one_conn
         exchange.close()
 
 
+def test_where_only_lists_can_be_searched_absence_proves_nothing(
+    server: BinanceLike, exchange: CcxtExchange, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("alina.exchange.ccxt_exchange._ASKS_BY_CLIENT_ORDER_ID", frozenset())
+    server.answers |= {"GET openOrders": says(200, []), "GET allOrders": says(200, [ORDER])}
+    server.answers["DELETE order"] = says(200, {**ORDER, "status": "CANCELED"})
+    assert exchange.find(SYMBOL, "al-1").state is OrderState.EXPIRED
+    assert exchange.cancel(SYMBOL, "al-1") is False
+    for call in (exchange.find, exchange.cancel):
+        with pytest.raises(ExchangeUnavailable, match="proves nothing"):
+            call(SYMBOL, "al-2")
+    assert server.seen["DELETE order"] == 0
+    server.answers["GET openOrders"] = says(200, [{**ORDER, "status": "NEW", "executedQty": "0"}])
+    assert exchange.cancel(SYMBOL, "al-1") is True
+    assert server.seen["DELETE order"] == 1
+
+
 def test_a_symbol_that_is_not_listed_is_refused_with_the_nearest_one(
     server: BinanceLike, exchange: CcxtExchange
 ):
@@ -430,7 +447,7 @@ def test_the_rules_of_a_market_are_asked_once_an_hour(
     server: BinanceLike, exchange: CcxtExchange, monkeypatch: pytest.MonkeyPatch
 ):
     seconds = 1000.0
-    monkeypatch.setattr("alina.exchange.ccxt_exchange.time.monotonic", lambda: seconds)
+    monkeypatch.setattr("alina.exchange.client.time.monotonic", lambda: seconds)
     for _ in range(3):
         exchange.market(SYMBOL)
     with pytest.raises(ExchangeRefused):
