@@ -3,6 +3,7 @@
 Exit code 2: the message on stderr says what to do.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,22 @@ from alina.venue.spec import VenueSpec
 def main(arguments: list[str]) -> int:
     """Returns the process's exit code."""
     try:
+        _refuse_exchange_keys()
         serve(_spec(arguments))
     except AlinaError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def _refuse_exchange_keys() -> None:
+    """The keys of a real exchange have no business here: the venue's own are in its spec."""
+    found = [name for name in ("ALINA_EXCHANGE_API_KEY", "ALINA_EXCHANGE_SECRET") if name in os.environ]
+    if found:
+        raise ConfigError(
+            f"{' and '.join(found)} must be in the environment of the execution worker only: "
+            "take them out of the venue's environment"
+        )
 
 
 def _spec(arguments: list[str]) -> VenueSpec:

@@ -90,6 +90,27 @@ def test_a_message_with_an_unknown_id_moves_nothing(make: Make, as_role: AsRole)
     assert one.on_venue() == 0
 
 
+def test_a_proposal_that_an_agent_stores_under_anothers_hash_is_not_decided(
+    make: Make, as_role: AsRole, ledger_url: str
+) -> None:
+    one = make()
+    small = proposal(one)
+    columns = "run_id, account, agent, symbol, side, order_type, reference_price, reduce_only, confidence, "
+    columns += "rationale, as_of, expires_at, content_hash"
+    with create_engine(login(ledger_url, AGENT), poolclass=NullPool).begin() as connection:
+        large = connection.scalar(
+            text(
+                f"INSERT INTO proposals (id, quantity, {columns}) "  # noqa: S608
+                f"SELECT gen_random_uuid(), 100 * quantity, {columns} FROM proposals WHERE id = :id "
+                "RETURNING id"
+            ),
+            {"id": small.id},
+        )
+    with pytest.raises(LedgerError, match="with other content"):
+        as_role(one, EXECUTOR).execute(large)
+    assert one.on_venue() == 0
+
+
 def test_a_replayed_message_buys_nothing_more(make: Make, as_role: AsRole) -> None:
     executor = as_role(make(), EXECUTOR)
     wish = proposal(executor)
@@ -125,6 +146,7 @@ def test_a_message_about_an_expired_proposal_moves_nothing(make: Make, as_role: 
         "symbol = '{other}'",
         "side = 'sell'",
         "order_type = 'limit', limit_price = 200",
+        "order_type = 'stop_limit', limit_price = 90, trigger_price = 91",
     ],
 )
 def test_what_the_owner_edits_after_the_approval_is_not_sent(

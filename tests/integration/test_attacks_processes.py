@@ -75,7 +75,9 @@ def python(config: Path, *arguments: str, **env: str) -> "subprocess.CompletedPr
         (*CELERY, "worker", "--queues=execution,default"),
         (*CELERY, "worker"),
         (*CELERY, "beat"),
+        (*CELERY, "flower", "--address=127.0.0.1", "--port=0"),
         ("alina.api.metrics", "0"),
+        ("alina.venue", "spec.json"),
     ],
     ids=" ".join,
 )
