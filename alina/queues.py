@@ -30,6 +30,7 @@ ROUTES = {
     "trading.execute_proposal": {"queue": EXECUTION},
     "trading.reconcile": {"queue": EXECUTION},
     "trading.wind_down": {"queue": EXECUTION},
+    "trading.protect": {"queue": EXECUTION},
 }
 
 

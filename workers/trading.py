@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from alina.orchestrator import execution, reconciliation, sweeping, winding_down
+from alina.orchestrator import execution, reconciliation, stops, sweeping, winding_down
 from workers.app import TRANSIENT, app, executor, runtime
 
 
@@ -10,6 +10,12 @@ from workers.app import TRANSIENT, app, executor, runtime
 def execute_proposal(proposal_id: str) -> str:
     """Decide and carry out one proposal. Safe to repeat: one decision, one order. Returns the verdict."""
     return execution.execute(executor(), UUID(proposal_id)).verdict
+
+
+@app.task(name="trading.protect", **TRANSIENT)
+def protect() -> None:
+    """See to the stop of every open position. Safe to repeat."""
+    stops.protect(executor())
 
 
 @app.task(name="trading.reconcile", **TRANSIENT)

@@ -1,4 +1,4 @@
-"""Stop-limit orders: a trigger price, which is approved and never changes like the other prices."""
+"""Stop-limit orders: a trigger price, approved and unchangeable like the others, and when it was reached."""
 
 from alembic import op
 
@@ -68,6 +68,7 @@ def upgrade() -> None:
                     CHECK ((order_type = 'stop_limit') = (trigger_price IS NOT NULL))
             """
         )
+    op.execute("ALTER TABLE orders ADD COLUMN reached_at timestamptz")
     op.execute(
         _FUNCTIONS.format(
             proposed=", proposals.trigger_price", new=", NEW.trigger_price", old=", OLD.trigger_price"
@@ -78,6 +79,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """A stop-limit order cannot be told any more: it counts as a limit order."""
     op.execute(_FUNCTIONS.format(proposed="", new="", old=""))
+    op.execute("ALTER TABLE orders DROP COLUMN reached_at")
     for table in ("proposals", "orders"):
         op.execute(
             f"""

@@ -53,6 +53,10 @@ class Execution(Section):
         "leave",
         description="orders that are not ours, reported anyway; adopt: their trades move our positions",
     )
+    stop_patience: Duration = Field(
+        timedelta(seconds=10),
+        description="wall time a stop may be reached and unfilled; re-priced then, and then sold at market",
+    )
     soft_shutdown: Duration = Field(
         timedelta(seconds=20), description="time running tasks get when a worker must stop"
     )
@@ -194,6 +198,13 @@ class Trading(Section):
     max_holding: Duration | None = Field(timedelta(hours=24), description="market time; null: no limit")
     proposal_ttl: Duration = Field(
         timedelta(hours=2), description="market time in which a proposal may be executed"
+    )
+    stop_orders: Literal["exchange", "software"] = Field(
+        "exchange",
+        description="where stops wait: exchange, if it has stop orders; software: watched at each poll",
+    )
+    stop_limit_offset: Fraction = Field(
+        Decimal("0.005"), description="fraction that a stop order's limit price lies below its trigger"
     )
     gate_always_ask: bool = Field(False, description="ask the model at every candle: for drills and demos")
 

@@ -16,7 +16,9 @@ PREPARE alina_activity (
 WITH recent AS (
     SELECT p.agent, p.symbol, p.side, d.decided_at, d.decided_at >= $7 AS is_today, o.state, o.settled,
            o.filled_notional,
-           CASE WHEN p.side = 'buy' THEN r.amount ELSE p.quantity * p.reference_price END AS pending
+           CASE WHEN p.side = 'buy' THEN r.amount
+                WHEN p.order_type = 'stop_limit' THEN o.filled_notional
+                ELSE p.quantity * p.reference_price END AS pending
     FROM decisions d
     JOIN proposals p ON p.id = d.proposal_id
     LEFT JOIN orders o ON o.decision_id = d.id

@@ -9,9 +9,19 @@ from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
 from alina.domain.decisions import Decision, Proposal, content_hash
-from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder, client_order_id_for
+from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState, PlacedOrder, client_order_id_for
+from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
-from alina.ledger.part import Part, activated_at, found, is_older, locked_order, record_of, values_of
+from alina.ledger.part import (
+    Part,
+    activated_at,
+    found,
+    is_older,
+    locked_order,
+    may_rest,
+    record_of,
+    values_of,
+)
 from alina.ledger.settlement import settle_if_complete
 
 _RANK = {OrderState.SUBMITTING: 0, OrderState.OPEN: 1, OrderState.PARTIALLY_FILLED: 2}
@@ -99,6 +109,41 @@ class Orders(Part):
         query = select(is_older(OrderRow.submitted_at, age))
         answer = self._session.scalar(query.where(OrderRow.client_order_id == client_order_id))
         return found(answer, f"order {client_order_id}")
+
+    def protective_orders(self, account: str, symbol: str) -> list[LedgerOrder]:
+        """Stops of a symbol that rest on the exchange or may, re-priced ones too; oldest first.
+
+        Like every order they are unsettled, but they wait for a price and not for an answer.
+        """
+        query = (
+            select(OrderRow)
+            .join(DecisionRow, DecisionRow.id == OrderRow.decision_id)
+            .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
+            .where(OrderRow.account == account, OrderRow.symbol == symbol, ~OrderRow.settled)
+            .where(ProposalRow.close_reason == CloseReason.STOP_LOSS, may_rest(OrderRow.order_type))
+            .order_by(OrderRow.created_at)
+        )
+        rows = self._session.scalars(query.execution_options(populate_existing=True))
+        return [order_of_row(row) for row in rows]
+
+    def is_entering(self, account: str, symbol: str) -> bool:
+        """Whether a buy of the symbol is not settled yet."""
+        query = select(OrderRow.client_order_id).where(
+            OrderRow.account == account, OrderRow.symbol == symbol, ~OrderRow.settled
+        )
+        return self._session.scalar(query.where(OrderRow.side == OrderSide.BUY).limit(1)) is not None
+
+    def note_reached(self, client_order_id: str) -> None:
+        """A price was seen that must have triggered the stop; the first time counts."""
+        row = locked_order(self._session, client_order_id)
+        if row.reached_at is None:
+            row.reached_at = func.clock_timestamp()
+            self._session.flush()
+
+    def reached_before(self, client_order_id: str, age: timedelta) -> bool:
+        """Whether the stop's price was first seen at least so long ago."""
+        query = select(is_older(OrderRow.reached_at, age))
+        return self._session.scalar(query.where(OrderRow.client_order_id == client_order_id)) is True
 
     def claim_resend(self, client_order_id: str, *, after_attempt: int) -> bool:
         """Count one more attempt, submitted now; True for the one caller that may send it, once this commits.

@@ -3,15 +3,16 @@
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from alina.db.tables import DecisionRow, OrderRow, ProposalRow
+from alina.db.tables import DecisionRow, OrderRow, PositionRow, ProposalRow
 from alina.domain.decisions import Decision, Proposal, content_hash
-from alina.domain.orders import OrderSide
+from alina.domain.orders import OrderSide, OrderState, OrderType
+from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
 from alina.ledger.decisions import decision_of_row
-from alina.ledger.part import Part, found, is_older, record_of, values_of
+from alina.ledger.part import Part, found, is_older, may_rest, record_of, values_of
 
 
 class Proposals(Part):
@@ -61,14 +62,58 @@ class Proposals(Part):
         return list(self._session.scalars(query))
 
     def has_pending_exit(self, account: str, symbol: str) -> bool:
-        """Whether a sale is undecided, or approved and not settled."""
+        """Whether a sale is undecided, or approved and not settled.
+
+        A protective stop counts only until it may rest: it waits for its price, and an exit takes its place.
+        """
+        is_stop = ProposalRow.close_reason == CloseReason.STOP_LOSS
+        rests = and_(is_stop, may_rest(ProposalRow.order_type), OrderRow.client_order_id.is_not(None))
         sale = (
             select(ProposalRow.id)
             .outerjoin(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
             .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
             .where(ProposalRow.account == account, ProposalRow.symbol == symbol)
-            .where(ProposalRow.side == OrderSide.SELL)
+            .where(ProposalRow.side == OrderSide.SELL, ProposalRow.order_type != OrderType.STOP_LIMIT)
             .where(DecisionRow.id.is_(None) | (DecisionRow.verdict == "approved"))
-            .where(OrderRow.client_order_id.is_(None) | ~OrderRow.settled)
+            .where(OrderRow.client_order_id.is_(None) | ~OrderRow.settled, func.coalesce(~rests, True))
         )
         return self._session.scalar(select(exists(sale))) is True
+
+    def unsent_stops(self, account: str, symbol: str) -> list[UUID]:
+        """Protective stops that are undecided, or approved without an order; oldest first."""
+        query = (
+            select(ProposalRow.id)
+            .outerjoin(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
+            .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
+            .where(ProposalRow.account == account, ProposalRow.symbol == symbol)
+            .where(ProposalRow.order_type == OrderType.STOP_LIMIT)
+            .where(DecisionRow.id.is_(None) | (DecisionRow.verdict == "approved"))
+            .where(OrderRow.client_order_id.is_(None))
+            .order_by(ProposalRow.created_at)
+        )
+        return list(self._session.scalars(query))
+
+    def stop_attempts(self, position_id: UUID) -> list[tuple[OrderType, bool]]:
+        """The sales by stop that were decided since the position was opened: their type, and if they failed.
+
+        Failed: denied by the kernel, or never taken by the exchange. Oldest first.
+        """
+        opened = (
+            select(OrderRow.created_at, PositionRow.account, PositionRow.symbol)
+            .join(PositionRow, PositionRow.opened_by == OrderRow.client_order_id)
+            .where(PositionRow.id == position_id)
+            .subquery()
+        )
+        has_failed = (DecisionRow.verdict == "denied") | (OrderRow.state == OrderState.REJECTED)
+        query = (
+            select(ProposalRow.order_type, func.coalesce(has_failed, False))
+            .join(
+                opened, and_(opened.c.account == ProposalRow.account, opened.c.symbol == ProposalRow.symbol)
+            )
+            .join(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
+            .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
+            .where(ProposalRow.created_at > opened.c.created_at)
+            .where(ProposalRow.close_reason == CloseReason.STOP_LOSS)
+            .order_by(ProposalRow.created_at)
+        )
+        return [(row[0], row[1]) for row in self._session.execute(query)]

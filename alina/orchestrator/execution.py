@@ -26,9 +26,16 @@ import structlog
 
 from alina.domain.decisions import Decision, Proposal
 from alina.domain.market import Market
-from alina.domain.orders import Fill, LedgerOrder, Order, PlacedOrder, client_order_id_for
-from alina.domain.portfolio import TradingState
-from alina.errors import ExchangeError, ExchangeRefused, LedgerError, OrderFateUnknown, OrderRejected
+from alina.domain.orders import Fill, LedgerOrder, Order, OrderType, PlacedOrder, client_order_id_for
+from alina.domain.portfolio import Position, TradingState
+from alina.errors import (
+    ExchangeError,
+    ExchangeRefused,
+    ExchangeUnavailable,
+    LedgerError,
+    OrderFateUnknown,
+    OrderRejected,
+)
 from alina.exchange.budget import urgent
 from alina.ledger.fills import is_third_asset
 from alina.ledger.orders import NOT_SENT
@@ -51,14 +58,48 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
 
 
 def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
+    made_way = _make_way(runtime, proposal_id)
     decision = review.decide(runtime, proposal_id)
     if decision.content_hash is None:
+        if made_way:
+            runtime.send("trading.protect")
         return decision
     claimed = _claim(runtime, decision)
     if claimed is not None:
         _submit(runtime, *claimed)
     settle(runtime, client_order_id_for(decision.id))
     return decision
+
+
+def _make_way(runtime: Runtime, proposal_id: UUID) -> bool:
+    """Whether a stop was taken off the exchange so that this exit can sell what it holds.
+
+    If the process dies after it, the exit is undecided and is sent again; if it is denied or too late,
+    the stop is placed again.
+    """
+    with runtime.unit_of_work() as uow:
+        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
+        account = halting.in_force(runtime.settings, uow.ledger.account(proposal.account))
+    is_exit = proposal.reduce_only and proposal.trigger_price is None
+    if not is_exit or decision is not None or account.trading_state is TradingState.HALTED:
+        return False
+    return proposal.expires_at >= runtime.clock.now() and withdraw(runtime, proposal.symbol)
+
+
+def withdraw(runtime: Runtime, symbol: str) -> bool:
+    """Cancel the protective orders of a symbol and settle what became of them. Whether there was any.
+
+    Raises ExchangeUnavailable (transient), also while the exchange has not said that one is over.
+    """
+    with runtime.unit_of_work() as uow:
+        resting = [known.order for known in uow.ledger.protective_orders(runtime.account, symbol)]
+    for order in resting:
+        runtime.exchange.cancel(symbol, order.client_order_id)
+        if not settle(runtime, order.client_order_id).settled:
+            raise ExchangeUnavailable(
+                f"order {order.client_order_id} was cancelled and is not over yet: it is asked for again"
+            )
+    return bool(resting)
 
 
 def _claim(runtime: Runtime, decision: Decision) -> tuple[Order, datetime] | None:
@@ -171,7 +212,8 @@ def fee_rates(runtime: Runtime, market: Market, fills: Sequence[Fill]) -> dict[s
 def _absent(runtime: Runtime, known: LedgerOrder) -> LedgerOrder:
     """The exchange never had this attempt of the order: make the next one, or give the order up."""
     name = known.order.client_order_id
-    if known.attempts <= runtime.settings.resends:
+    is_stop = known.order.trigger_price is not None  # a new one is placed if there is still need
+    if known.attempts <= runtime.settings.resends and not is_stop:
         signed_at = _claim_resend(runtime, known)
         if signed_at is not None:
             log.warning("order sent again", order=name, attempt=known.attempts + 1)
@@ -215,8 +257,16 @@ def _after_settlement(runtime: Runtime, known: LedgerOrder) -> None:
         if balances is not None:
             uow.ledger.record_balances(known.order.account, balances, at=runtime.clock.now())
         closed = [position.id for position in uow.ledger.unevaluated_trades()]
+        held = uow.ledger.open_position(known.order.account, known.order.symbol)
+    if known.order.order_type is OrderType.MARKET and held is not None and _waits_on_exchange(runtime, held):
+        runtime.send("trading.protect")
     for position_id in closed:
         runtime.send("learning.evaluate", str(position_id))
+
+
+def _waits_on_exchange(runtime: Runtime, position: Position) -> bool:
+    """Whether a position's stop belongs on the exchange."""
+    return position.stop_price is not None and runtime.settings.trading.stop_orders == "exchange"
 
 
 def settle_all(runtime: Runtime) -> list[str]:

@@ -1,4 +1,7 @@
-"""Exits that no model decides: stop, take profit and time limit, proposed through the same kernel."""
+"""Exits that no model decides: stop, take profit and time limit, proposed through the same kernel.
+
+Where the stop rests on the exchange, `orchestrator.stops` sees to it; here is what sells without one.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +13,7 @@ from alina.domain.decisions import Proposal
 from alina.domain.market import Market, Ticker
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, Position
-from alina.orchestrator.runtime import Runtime
+from alina.orchestrator.runtime import Runtime, UnitOfWork
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +38,22 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
         position = uow.ledger.open_position(runtime.account, symbol)
         if position is None or uow.ledger.has_pending_exit(runtime.account, symbol):
             return
+        rests = bool(uow.ledger.protective_orders(runtime.account, symbol))
     ticker, now = runtime.exchange.ticker(symbol), runtime.clock.now()
     reason = due(position, ticker, now)
+    if reason is CloseReason.STOP_LOSS and rests:
+        runtime.send("trading.protect")  # it sells, or must be replaced
+        return
     market = runtime.exchange.market(symbol)
     quantity = market.quantity_down(position.quantity)
     if reason is None or is_dust(market, quantity, ticker.bid):
         return
-    proposal = sale(runtime, position, quantity, reason, ticker)
     with runtime.unit_of_work() as uow:
+        limit_price = price_after_stop(runtime, uow, position, ticker, market)
+        by_stop = reason is CloseReason.STOP_LOSS
+        proposal = sale(
+            runtime, position, quantity, reason, ticker, limit_price=limit_price if by_stop else None
+        )
         uow.ledger.save_proposal(proposal)
     runtime.send("trading.execute_proposal", str(proposal.id))
 
@@ -74,10 +85,37 @@ def close_dust(runtime: Runtime) -> list[str]:
     return closed
 
 
+def price_after_stop(
+    runtime: Runtime, uow: UnitOfWork, position: Position, ticker: Ticker, market: Market
+) -> Decimal | None:
+    """The limit price of a sale by stop; None: at the market.
+
+    One that rested on the exchange without being filled is tried once more a little below the bid, which
+    bounds what a thin book can cost; after that only being sold counts. Without one, too.
+    """
+    attempts = uow.ledger.stop_attempts(position.id)
+    if (OrderType.STOP_LIMIT, False) not in attempts or OrderType.LIMIT in {kind for kind, _ in attempts}:
+        return None
+    return below(ticker.bid, runtime.settings.trading.stop_limit_offset, market)
+
+
+def below(price: Decimal, offset: Decimal, market: Market) -> Decimal:
+    """A price this fraction lower, on the tick grid: rounded down, so that a sale rather meets it."""
+    return market.price_for(price * (1 - offset), is_buy=True)
+
+
 def sale(
-    runtime: Runtime, position: Position, quantity: Decimal, reason: CloseReason, ticker: Ticker
+    runtime: Runtime,
+    position: Position,
+    quantity: Decimal,
+    reason: CloseReason,
+    ticker: Ticker,
+    *,
+    limit_price: Decimal | None = None,
+    trigger_price: Decimal | None = None,
 ) -> Proposal:
-    """A proposal to sell so much of a position at the market, now."""
+    """A proposal to sell so much of a position: at the market now, or at the prices given."""
+    unpriced = OrderType.MARKET if limit_price is None else OrderType.LIMIT
     return Proposal(
         id=uuid4(),
         run_id=None,
@@ -85,9 +123,10 @@ def sale(
         agent=position.agent,
         symbol=position.symbol,
         side=OrderSide.SELL,
-        order_type=OrderType.MARKET,
+        order_type=unpriced if trigger_price is None else OrderType.STOP_LIMIT,
         quantity=quantity,
-        limit_price=None,
+        limit_price=limit_price,
+        trigger_price=trigger_price,
         reference_price=ticker.bid,
         reduce_only=True,
         close_reason=reason,

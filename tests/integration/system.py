@@ -32,7 +32,7 @@ from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import Run
 from alina.llm.scripted import ScriptedModel
-from alina.orchestrator import cycle, execution, learning, polling, winding_down
+from alina.orchestrator import cycle, execution, learning, polling, stops, winding_down
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.venue.spec import Listing, VenueSpec
 
@@ -182,7 +182,7 @@ def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str,
             "concurrency": 1,
         },
         "market": {"symbols": (symbol,), "venue": {"data": (f"{symbol}=candles.csv",)}},
-        "trading": {"gate_always_ask": True, "trade_fraction_max": "0.001"},
+        "trading": {"gate_always_ask": True, "trade_fraction_max": "0.001", "stop_orders": "software"},
         "risk": {"cooldown": "1ms", **UNLIMITED},
         "models": {"deadline": "8ms"},
         "error_handling": {"stuck_after": "1ms"},
@@ -255,6 +255,7 @@ _TASKS: Mapping[str, Callable[..., Any]] = {
     ),
     "trading.execute_proposal": lambda runtime, name: execution.execute(runtime, UUID(name)),
     "trading.wind_down": lambda runtime: winding_down.wind_down(runtime),
+    "trading.protect": lambda runtime: stops.protect(runtime),
     "learning.evaluate": lambda runtime, name: learning.evaluate(runtime, UUID(name)),
     "learning.advance_experiment": lambda runtime, agent: learning.advance(runtime, agent, cases_at_once=8),
 }

@@ -200,6 +200,8 @@ class OrderRow(Base):
     #: how often the request left, or was about to
     attempts: Mapped[int] = mapped_column(server_default="1")
     trigger_price: Mapped[Decimal | None]
+    #: wall time at which we first saw a price that must have triggered it
+    reached_at: Mapped[datetime | None]
 
 
 class ForeignOrderRow(Base):

@@ -45,6 +45,7 @@ from alina.risk.checks.validity import (
     on_the_grid,
     price_fresh,
     side_fits_position,
+    stop_order,
     trading_state,
 )
 
@@ -58,6 +59,7 @@ VALIDITY: tuple[Check, ...] = (
     price_fresh,
     on_the_grid,
     min_notional,
+    stop_order,
     side_fits_position,
     free_balance,
 )

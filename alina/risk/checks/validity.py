@@ -6,7 +6,7 @@ from alina.domain.decisions import Denied, Proposal, ReasonCode
 from alina.domain.market import Market
 from alina.domain.orders import OrderSide
 from alina.domain.portfolio import TradingState
-from alina.risk.amounts import deny, known_market, notional, spend
+from alina.risk.amounts import deny, known_market, known_ticker, notional, spend
 from alina.risk.limits import Limits, Snapshot
 
 
@@ -81,7 +81,8 @@ def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | N
         return deny(ReasonCode.INVALID_QUANTITY, f"quantity {quantity} is above {market.max_quantity}")
     if proposal.reference_price <= 0:
         return deny(ReasonCode.INVALID_PRICE, f"the price seen cannot be {proposal.reference_price}")
-    for price in (proposal.limit_price, proposal.stop_price, proposal.take_profit_price):
+    prices = (proposal.limit_price, proposal.trigger_price, proposal.stop_price, proposal.take_profit_price)
+    for price in prices:
         if price is not None and (price <= 0 or price % market.tick_size):
             return deny(ReasonCode.INVALID_PRICE, f"price {price} is not a multiple of {market.tick_size}")
     return None
@@ -92,6 +93,20 @@ def min_notional(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | 
     amount, least = notional(proposal, snapshot), known_market(snapshot).min_notional
     if amount < least:
         return deny(ReasonCode.BELOW_MIN_NOTIONAL, f"notional {amount} is below {least}")
+    return None
+
+
+def stop_order(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
+    """A stop order only sells what is held, waits below the market, and is met once it is triggered."""
+    limit, trigger = proposal.limit_price, proposal.trigger_price
+    if trigger is None:
+        return None
+    bid = known_ticker(snapshot).bid
+    is_exit = proposal.reduce_only and proposal.side is OrderSide.SELL
+    if not is_exit or limit is None or not limit <= trigger < bid:
+        return deny(
+            ReasonCode.INVALID_PRICE, f"no stop order: trigger {trigger}, limit {limit}, the bid is {bid}"
+        )
     return None
 
 
