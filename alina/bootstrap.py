@@ -273,6 +273,16 @@ def make_agents(settings: Settings) -> dict[str, Agent]:
     return {name: load_agent(name, settings, AGENTS) for name in settings.trading.agents}
 
 
+def check_plugins(settings: Settings) -> str:
+    """One line about the agents, tools and checks that the settings name.
+
+    Raises ConfigError for one that is not installed, cannot be loaded, or does not take its settings.
+    """
+    agents, tools = make_agents(settings), load_tools(settings.tools)
+    make_checks(settings)
+    return f"agents {', '.join(agents)}; tools {', '.join(tool.name for tool in tools) or 'none'}"
+
+
 def prepare_database(settings: Settings, urls: Connections) -> None:
     """Schema, logins and first rows, as the owner. Safe to repeat.
 

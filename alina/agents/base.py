@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
@@ -90,13 +90,25 @@ class Agent(Protocol):
 def load_agent(name: str, settings: Settings, built_in: Mapping[str, Callable[[Settings], Agent]]) -> Agent:
     """The agent of that name: built in, or an entry point of the group `alina.agents`.
 
-    An entry point is a callable that takes the Settings. Raises ConfigError for an unknown name.
+    An entry point is a callable that takes the Settings. Raises ConfigError for an unknown name, and for a
+    package that cannot be loaded.
     """
     factory = built_in.get(name)
     if factory is None:
         offered = {point.name: point for point in entry_points(group=GROUP)}
         if name not in offered:
             known = ", ".join(sorted({*built_in, *offered}))
-            raise ConfigError(f"agent {name!r} is not known: known are {known}; install its package")
-        factory = cast("Callable[[Settings], Agent]", offered[name].load())
+            raise ConfigError(
+                f"trading.agents: {name!r} is no installed agent: known are {known}; install its package"
+            )
+        factory = cast("Callable[[Settings], Agent]", _loaded(offered[name]))
     return factory(settings)
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:  # a package's import may raise anything
+        raise ConfigError(
+            f"trading.agents: {point.name} cannot be loaded ({error}): mend or remove its package"
+        ) from error

@@ -1,6 +1,6 @@
 """Scores closed trades and answers. Plain arithmetic: no model judges a model here."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -18,7 +18,7 @@ def evaluate(position: Position, *, run_id: UUID | None, scale: Decimal, at: dat
     """The evaluation of a closed position: its return after fees against `scale`."""
     pnl = position.realised_pnl
     return_fraction = pnl / position.cost
-    held = (position.closed_at or at) - position.opened_at
+    held = timedelta(seconds=round(((position.closed_at or at) - position.opened_at).total_seconds()))
     reason = position.close_reason.value if position.close_reason else "unknown"
     return Evaluation(
         position_id=position.id,

@@ -81,6 +81,10 @@ def _config(settings: Settings) -> tuple[Level, str, str]:
     )
 
 
+def _plugins(settings: Settings) -> tuple[Level, str, str]:
+    return _ok(bootstrap.check_plugins(settings))
+
+
 def _trading(settings: Settings) -> tuple[Level, str, str]:
     if is_stopped(settings.stop_file):
         return Level.WARN, f"{settings.stop_file} stops all trading", "`alina resume` removes it"
@@ -215,6 +219,7 @@ def _venue_runs(settings: Settings) -> bool:
 
 _CHECKS: dict[str, Look] = {
     "config": _config,
+    "plugins": _plugins,
     "trading": _trading,
     "disk": _disk,
     "memory": _memory,

@@ -42,7 +42,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
     DatabaseUnavailable or BrokerUnavailable before any process has started.
     """
     check_model(bootstrap.model_source(settings))
-    bootstrap.make_checks(settings)
+    bootstrap.check_plugins(settings)
     keys = _exchange_keys(settings)
     folder = DataFolder(settings.data_folder)
     with folder.lock(), _ending_in_order():

@@ -53,7 +53,7 @@ def model_path(source: str) -> Path:
     else:
         path = Path(source.removeprefix(_SCRIPTED)).expanduser()
     if not path.is_file():
-        raise ModelUnavailable(f"models.default: {source} names no file, {path} is not there: correct it")
+        raise ModelUnavailable(f"models.default: {path} names no file: correct it")
     return path.resolve()
 
 

@@ -5,7 +5,7 @@ A package offers a tool as an entry point of the group `alina.tools`: a class th
 """
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from alina.domain.ports import Tool
@@ -28,8 +28,17 @@ def _load(name: str, arguments: dict[str, Any]) -> Tool:
         if name not in offered:
             known = ", ".join(sorted({*BUILT_IN, *offered}))
             raise ConfigError(f"tools: {name!r} is no installed tool: known are {known}; install its package")
-        factory = cast("Callable[..., Tool]", offered[name].load())
+        factory = cast("Callable[..., Tool]", _loaded(offered[name]))
     try:
         return factory(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"tools: {name}: {error}: mend its settings") from error
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:  # a package's import may raise anything
+        raise ConfigError(
+            f"tools: {point.name} cannot be loaded ({error}): mend or remove its package"
+        ) from error

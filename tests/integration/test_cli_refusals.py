@@ -51,6 +51,24 @@ def test_a_missing_model_is_found_before_anything_starts(folder: Path, command: 
     assert not (folder / ".alina").exists()
 
 
+@pytest.mark.parametrize("name", ["up", "doctor"])
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("TRADING__AGENTS", '["tradng"]', "'tradng' is no installed agent"),
+        ("TOOLS__ASTROLOGY", "{}", "'astrology' is no installed tool"),
+        ("RISK__CHECKS", '["nope"]', "'nope' is no known check"),
+    ],
+)
+def test_what_no_package_offers_is_found_before_anything_starts(
+    folder: Path, command: InProcess, name: str, setting: str, value: str, words: str
+) -> None:
+    said = command(name, env={f"ALINA_{setting}": value})
+    assert said.code == 2
+    assert words in " ".join((said.out + said.err).split())
+    assert not (folder / ".alina").exists()
+
+
 def test_a_truncated_model_is_found_before_anything_starts(folder: Path, command: InProcess) -> None:
     (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
     assert_refused(command("up", env={"ALINA_MODELS__DEFAULT": "model.gguf"}), "model.gguf is not usable")
