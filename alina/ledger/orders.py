@@ -17,6 +17,7 @@ from alina.ledger.part import (
     activated_at,
     found,
     is_older,
+    locked_account,
     locked_order,
     may_rest,
     record_of,
@@ -36,9 +37,12 @@ class Orders(Part):
     def claim_order(self, decision: Decision, order: Order) -> bool:
         """Store the order as SUBMITTING; True for the one caller that may send it, once this commits.
 
-        Raises LedgerError unless the stored decision approved exactly this order.
+        Raises LedgerError unless the stored decision approved exactly this order and still holds what it
+        may spend.
         """
         self._check_approval(decision.id, decision.content_hash, order)
+        if self._is_given_up(decision.id):
+            raise LedgerError(f"the approval of decision {decision.id} was given up: propose the trade anew")
         new = self._session.scalar(
             insert(OrderRow)
             .values(
@@ -191,12 +195,31 @@ class Orders(Part):
         )
         self._session.flush()
 
+    def give_up_approval(self, decision_id: UUID) -> bool:
+        """Release what an approval holds whose order was never claimed: it cannot be claimed any more.
+
+        True for the one caller that did. Raises LedgerError if there is no such approval.
+        """
+        reservation = found(self._session.get(ReservationRow, decision_id), f"approval {decision_id}")
+        locked_account(self._session, reservation.account)
+        if self.order_of(decision_id) is not None:
+            return False
+        released = self._session.scalar(
+            update(ReservationRow)
+            .where(ReservationRow.decision_id == decision_id, ReservationRow.state == "held")
+            .values(state="released")
+            .returning(ReservationRow.decision_id)
+        )
+        return released is not None
+
     def approved_without_order(self, *, older_than: timedelta) -> list[UUID]:
-        """Proposals approved at least so long ago whose order was never claimed, oldest first."""
+        """Proposals approved at least so long ago whose order was not claimed or given up, oldest first."""
         query = (
             select(DecisionRow.proposal_id)
+            .join(ReservationRow, ReservationRow.decision_id == DecisionRow.id)
             .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
             .where(DecisionRow.verdict == "approved", OrderRow.client_order_id.is_(None))
+            .where(ReservationRow.state == "held")
             .where(is_older(DecisionRow.created_at, older_than))
             .order_by(DecisionRow.created_at)
         )
@@ -215,6 +238,10 @@ class Orders(Part):
             OrderRow.updated_at > since,
         )
         return self._session.scalar(query) or 0
+
+    def _is_given_up(self, decision_id: UUID) -> bool:
+        query = select(ReservationRow.state).where(ReservationRow.decision_id == decision_id)
+        return self._session.scalar(query) == "released" and self.order_of(decision_id) is None
 
     def _check_approval(self, decision_id: UUID, approved_hash: str | None, order: Order) -> None:
         stored = found(self._session.get(DecisionRow, decision_id), f"decision {decision_id}")

@@ -64,7 +64,11 @@ def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
         if made_way:
             runtime.send("trading.protect")
         return decision
-    claimed = _claim(runtime, decision)
+    try:
+        claimed = _claim(runtime, decision)
+    except LedgerError as error:
+        _give_up(runtime, decision, reason=str(error))
+        raise
     if claimed is not None:
         _submit(runtime, *claimed)
     settle(runtime, client_order_id_for(decision.id))
@@ -127,8 +131,24 @@ def _obstacle(runtime: Runtime, proposal: Proposal, decision: Decision, state: T
     """Why an approval no longer stands: somebody stopped trading since, or its price is too old by now."""
     if state is TradingState.HALTED or (state is TradingState.REDUCING and not proposal.reduce_only):
         return f"trading state is {state.value}"
+    return _too_old(runtime, decision)
+
+
+def _too_old(runtime: Runtime, decision: Decision) -> str | None:
     age, limit = runtime.clock.now() - decision.decided_at, runtime.settings.risk.max_price_age
     return f"approved {age} ago, and a price is good for {limit}" if age > limit else None
+
+
+def _give_up(runtime: Runtime, decision: Decision, *, reason: str) -> None:
+    """Release what an approval holds that the ledger refuses to carry out, once it is too old anyway.
+
+    Until then the sweeper sends it again: what made it refuse may be put right.
+    """
+    if _too_old(runtime, decision) is None:
+        return
+    with runtime.unit_of_work() as uow:
+        if uow.ledger.give_up_approval(decision.id):
+            log.error("approval given up", decision=str(decision.id), reason=reason)
 
 
 def _order(proposal: Proposal, decision: Decision) -> Order:
