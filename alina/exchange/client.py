@@ -65,9 +65,13 @@ class Client:
             raise ValueError("the answer is not JSON")
 
     def complete(self, raws: list[_T]) -> list[_T]:
-        """ccxt leaves out what is of another symbol without a word: then it is another request's answer."""
+        """The entries, if none was left out.
+
+        ccxt drops those of another symbol without a word, although Binance was asked for one symbol: then it
+        is another request's answer. Other exchanges list all symbols, or group them.
+        """
         told = self.api.last_json_response
-        if isinstance(told, list) and len(told) != len(raws):
+        if self.id.startswith("binance") and isinstance(told, list) and len(told) != len(raws):
             raise ValueError(f"only {len(raws)} of {len(told)} entries are what was asked for")
         return raws
 

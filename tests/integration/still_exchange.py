@@ -56,6 +56,9 @@ class StillExchange(Exchange):
         amounts = {"USDT": self._quote, **dict.fromkeys(self.bases, Decimal(1000))}
         return {asset: Balance(asset=asset, free=free, locked=Decimal(0)) for asset, free in amounts.items()}
 
+    def has_stop_orders(self, symbol: str) -> bool:
+        return False
+
     def clock_difference_ms(self) -> int:
         return 0
 
