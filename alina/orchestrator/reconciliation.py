@@ -8,14 +8,14 @@ import structlog
 from alina.domain.orders import OrderState
 from alina.domain.portfolio import Equity, TradingState
 from alina.errors import LedgerError
-from alina.orchestrator import comparison, execution, foreign, halting, protection
+from alina.orchestrator import comparison, execution, foreign, halting, protection, stops
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
 
 def reconcile(runtime: Runtime) -> list[str]:
-    """Settle what is open, record the equity, compare the books; step back if too much failed or was lost.
+    """Settle what is open, see to the stops, record the equity, compare the books; step back if that is due.
 
     A difference is logged, counted and sets REDUCING; nothing sets ACTIVE again by itself. An order of ours
     that was given up and turned up after all is adopted, with its fills and the position they make. What
@@ -25,6 +25,7 @@ def reconcile(runtime: Runtime) -> list[str]:
     halting.watch_failures(runtime)
     contradictions = execution.settle_all(runtime)
     protection.close_dust(runtime)
+    stops.protect(runtime)
     record_equity(runtime)
     halting.watch_losses(runtime)
     with runtime.unit_of_work() as uow:
