@@ -39,6 +39,15 @@ def started_key(queue: str) -> str:
     return f"alina:started:{queue}"
 
 
+#: the tasks whose newest answer is kept for `alina status`
+HEALTH, RECONCILIATION = "system.check_health", "trading.reconcile"
+
+
+def answered_key(task: str) -> str:
+    """The Redis key of a task's last answer: JSON, {"at": ISO in UTC, "answer": ...}."""
+    return f"alina:answered:{task}"
+
+
 def make_celery(settings: Settings, *, database_url: str | None, redis_url: str) -> Celery:
     """A Celery app on this broker and result backend, without tasks; None: no results are kept or read.
 

@@ -4,6 +4,7 @@ import argparse
 import functools
 import gc
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 import redis
 import structlog
 from celery import Celery
-from celery.signals import task_prerun, worker_init
+from celery.signals import task_prerun, task_success, worker_init
 from kombu.exceptions import OperationalError
 
 from alina import bootstrap
@@ -21,7 +22,7 @@ from alina.config import Settings, load_settings
 from alina.errors import ConfigError, TransientError
 from alina.log import configure_logging
 from alina.orchestrator.runtime import Runtime
-from alina.queues import EXECUTION, make_celery, started_key
+from alina.queues import EXECUTION, HEALTH, RECONCILIATION, answered_key, make_celery, started_key
 from beat_schedule import SCHEDULE
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,17 @@ def note_start(task: Any = None, **_: Any) -> None:
         _redis().set(started_key(str(queue)), datetime.now(UTC).isoformat())
     except redis.RedisError as error:
         log.warning("start not noted", queue=queue, error=str(error))
+
+
+@task_success.connect
+def note_answer(sender: Any = None, result: Any = None, **_: Any) -> None:
+    """Keep what those who look after the system found last: `alina status` shows it."""
+    if sender.name in (HEALTH, RECONCILIATION):
+        answer = json.dumps({"at": datetime.now(UTC).isoformat(), "answer": result})
+        try:
+            _redis().set(answered_key(sender.name), answer)
+        except redis.RedisError as error:
+            log.warning("answer not noted", task=sender.name, error=str(error))
 
 
 def send(task: str, *arguments: Any) -> None:

@@ -1,12 +1,24 @@
 """The queues as Redis shows them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from alina.errors import BrokerUnavailable, ConfigError
 from alina.orchestrator.restarts import QueueState
 
 _TIMEOUT = 5  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a task answered last, and when (wall time)."""
+
+    at: datetime
+    answer: Any
 
 
 class Broker:
@@ -24,19 +36,36 @@ class Broker:
 
     def queues(self) -> Mapping[str, QueueState]:
         """Every queue: what waits, and when one of its tasks last began. Raises BrokerUnavailable."""
-        from redis.exceptions import RedisError
-
         from alina.queues import QUEUES, started_key
 
-        try:
+        with _our_errors():
             waiting = {queue: int(self._redis.llen(queue)) for queue in QUEUES}
             started = {queue: _moment(self._redis.get(started_key(queue))) for queue in QUEUES}
-        except RedisError as error:
-            raise BrokerUnavailable(
-                f"Redis does not answer ({error}): check ALINA_REDIS_URL, "
-                "or start the embedded one with `alina up`"
-            ) from None
         return {queue: QueueState(waiting=waiting[queue], last_started=started[queue]) for queue in QUEUES}
+
+    def answered(self, task: str) -> Answer | None:
+        """What the task answered last; None before its first end. Raises BrokerUnavailable."""
+        from alina.queues import answered_key
+
+        with _our_errors():
+            kept = self._redis.get(answered_key(task))
+        if kept is None:
+            return None
+        told = json.loads(str(kept))
+        return Answer(datetime.fromisoformat(told["at"]), told["answer"])
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except RedisError as error:
+        raise BrokerUnavailable(
+            f"Redis does not answer ({error}): check ALINA_REDIS_URL, "
+            "or start the embedded one with `alina up`"
+        ) from None
 
 
 def _moment(value: object) -> datetime | None:

@@ -68,6 +68,7 @@ def _show(shown: "SystemStatus") -> None:
         return
     print_table("Processes", ("name", "pid", "alive", "MB", "up for", "restarts"), rows_of(shown))
     _show_state(shown)
+    _show_answers(shown)
     for position in shown.positions:
         say(f"position    {text(position.quantity)} {position.symbol} at {text(position.average_price)}")
     if shown.waiting:
@@ -90,6 +91,15 @@ def _show_state(shown: "SystemStatus") -> None:
             say(f"            asked to {account.wind_down.value}: not done yet")
     if shown.stopped_by_file:
         say("STOPPED     by the stop-file: nothing is sent until `alina resume` removes it")
+
+
+def _show_answers(shown: "SystemStatus") -> None:
+    """What those who look after the system found last."""
+    if (health := shown.health) is not None:
+        faults = [f"{part}: {said}" for part, said in health.answer.items() if not said.startswith("ok")]
+        say(f"health      {text(health.at)} UTC: {'; '.join(faults) or 'ok'}")
+    if (reconciled := shown.reconciliation) is not None:
+        say(f"reconciled  {text(reconciled.at)} UTC: {'; '.join(reconciled.answer) or 'the books agree'}")
 
 
 def down(context: typer.Context, as_json: AsJson = False) -> None:

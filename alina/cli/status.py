@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from alina.cli.broker import Answer, Broker
 from alina.config import Settings
 from alina.domain.portfolio import AccountState, Position
 from alina.embedded.folder import DataFolder
@@ -30,6 +31,10 @@ class SystemStatus:
     stopped_by_file: bool = False
     positions: list[Position] = field(default_factory=list)
     market_time: datetime | None = None
+    #: what the last health check found: part -> "ok ..." or its fault
+    health: Answer | None = None
+    #: the differences that the last reconciliation found
+    reconciliation: Answer | None = None
     #: kept ports of Flower's page and of the metrics
     flower: str | None = None
     metrics: str | None = None
@@ -94,10 +99,11 @@ def _look_at_ledger(status: SystemStatus, settings: Settings) -> None:
 
 def _look_at_queues(status: SystemStatus, settings: Settings) -> None:
     from alina import bootstrap
-    from alina.cli.broker import Broker
+    from alina.queues import HEALTH, RECONCILIATION
 
-    queues = Broker(bootstrap.connections(settings).redis_url).queues()
-    status.waiting = {queue: state.waiting for queue, state in queues.items()}
+    broker = Broker(bootstrap.broker_url(settings))
+    status.waiting = {queue: state.waiting for queue, state in broker.queues().items()}
+    status.health, status.reconciliation = broker.answered(HEALTH), broker.answered(RECONCILIATION)
 
 
 def _look_at_clock(status: SystemStatus, settings: Settings) -> None:

@@ -70,6 +70,20 @@ def test_the_metrics_are_the_ledgers_counts(system: RunningSystem) -> None:
         assert before[name] <= metrics[f"alina_{metric}_total", label] <= after[name]
 
 
+def test_status_shows_the_last_health_check_and_the_last_reconciliation(system: RunningSystem) -> None:
+    def both() -> bool:
+        status = system.status()
+        return status.health is not None and status.reconciliation is not None
+
+    eventually(both, "a health check and a reconciliation have ended")
+    shown = system.answer("status")
+    assert shown["health"]["answer"]["database"].startswith("ok")
+    assert isinstance(shown["reconciliation"]["answer"], list)
+    for_people = system.command("status").stdout
+    assert "\nhealth      2" in for_people
+    assert "\nreconciled  2" in for_people
+
+
 def test_nothing_listens_beyond_this_machine(system: RunningSystem) -> None:
     listening = [
         connection.laddr.ip
