@@ -64,10 +64,14 @@ def _checked(name: str, look: Look, settings: Settings) -> Finding:
     try:
         return Finding(name, *look(settings))
     except AlinaError as error:
-        message = " ".join(str(error).split())
-        finding, _, remedy = message.rpartition(": ")  # as every message of ours is built
-        is_ours = " " in finding
-        return Finding(name, Level.FAIL, finding if is_ours else message, remedy if is_ours else "")
+        return Finding(name, Level.FAIL, *_told_apart(" ".join(str(error).split())))
+
+
+def _told_apart(message: str) -> tuple[str, str]:
+    """Finding and remedy: every message of ours ends with `: remedy` or `; remedy`."""
+    at = max(message.rfind(": "), message.rfind("; "))
+    finding = message[: max(at, 0)]
+    return (finding, message[at + 2 :]) if " " in finding else (message, "")
 
 
 def _ok(finding: str) -> tuple[Level, str, str]:

@@ -69,6 +69,15 @@ def test_what_no_package_offers_is_found_before_anything_starts(
     assert not (folder / ".alina").exists()
 
 
+def test_doctor_tells_a_wrong_candle_from_what_to_do_about_it(folder: Path, command: InProcess) -> None:
+    (folder / "candles.csv").write_text("timestamp,open,high,low,close,volume\n1500001200000,1,1,9,1,1\n")
+    said = command("doctor", "--json", env={"ALINA_MARKET__VENUE__DATA": '["BTC/USDT=candles.csv"]'})
+    found = next(one for one in said.json if one["check"] == "exchange")
+    assert (said.code, found["level"]) == (2, "fail")
+    assert found["finding"].endswith("candles.csv, line 2: open 1 or close 1 is outside low 9 to high 1")
+    assert found["remedy"] == "correct or remove the row"
+
+
 def test_a_truncated_model_is_found_before_anything_starts(folder: Path, command: InProcess) -> None:
     (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
     assert_refused(command("up", env={"ALINA_MODELS__DEFAULT": "model.gguf"}), "model.gguf is not usable")
