@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +28,28 @@ def _no_settings_from_outside() -> None:
         del os.environ[name]
 
 
+#: waits for the end of its standard input, which is this process's end however it comes
+END_THE_SERVERS_OF = """
+import shutil, sys
+sys.stdin.read()
+from alina.embedded.folder import DataFolder
+from alina.embedded.postgres import EmbeddedPostgres
+from alina.embedded.redis import EmbeddedRedis
+for server in (EmbeddedPostgres, EmbeddedRedis):
+    server(DataFolder(sys.argv[1])).stop()
+shutil.rmtree(sys.argv[1])
+"""
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[DataFolder]:
     # not pytest's own folder: a second session of pytest resets the rights the server's user needs on it
     path = Path(tempfile.mkdtemp(prefix="alina-tests-"))
-    yield DataFolder(path)
-    shutil.rmtree(path)
+    heir = [sys.executable, "-c", END_THE_SERVERS_OF, str(path)]
+    with subprocess.Popen(heir, stdin=subprocess.PIPE, start_new_session=True) as process:
+        yield DataFolder(path)
+        shutil.rmtree(path)
+        process.kill()
 
 
 @pytest.fixture(scope="session")

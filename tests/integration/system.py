@@ -6,6 +6,7 @@ many symbols with the same candles: each test trades its own, and the ledger's d
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import Run
 from alina.llm.scripted import ScriptedModel
-from alina.orchestrator import cycle, execution, learning, polling, stops, winding_down
+from alina.orchestrator import cycle, execution, learning, polling, stops, tether, winding_down
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.venue.spec import Listing, VenueSpec
 
@@ -114,7 +115,8 @@ def running_venue(home: Path, *, symbols: int) -> Iterator[RunningVenue]:
     )
     spec.write(folder / "spec.json")
     process = subprocess.Popen(
-        [sys.executable, "-m", "alina.venue", str(folder / "spec.json")], stdout=subprocess.DEVNULL
+        [*tethered(), sys.executable, "-m", "alina.venue", str(folder / "spec.json")],
+        stdout=subprocess.DEVNULL,
     )
     try:
         url = _url_when_ready(process, folder / "venue.url")
@@ -124,6 +126,11 @@ def running_venue(home: Path, *, symbols: int) -> Iterator[RunningVenue]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def tethered() -> tuple[str, ...]:
+    """Before a command: ends it with this process, however that ends."""
+    return sys.executable, "-I", "-S", tether.__file__, str(os.getpid())
 
 
 def _write_candles(path: Path) -> None:
