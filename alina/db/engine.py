@@ -15,7 +15,10 @@ from sqlalchemy.pool import Pool
 from alina.errors import ConfigError, DatabaseUnavailable, TransientError
 
 _DRIVERS = ("postgresql", "postgresql+psycopg2")
-_OPTIONS = "-c timezone=UTC -c statement_timeout=30s -c lock_timeout=10s"
+#: generic plans: what is prepared here is planned once, and for every parameter alike
+_OPTIONS = (
+    "-c timezone=UTC -c statement_timeout=30s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan"
+)
 
 #: SQLSTATE -> what happened: the same transaction may succeed when it is run again
 _REPEATABLE = {

@@ -1,6 +1,7 @@
 """Accounts: trading state, the balances the exchange last told, worth over time."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -8,7 +9,18 @@ from sqlalchemy.dialects.postgresql import insert
 from alina.db.tables import AccountRow, BalanceRow, EquityRow, SystemStateRow
 from alina.domain.market import Balance, Balances
 from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
-from alina.ledger.part import Part, found, locked_account, record_of, values_of
+from alina.ledger.part import Part, Prepared, first_row, found, locked_account, record_of, values_of
+
+_LOCK = Prepared("alina_lock", ("text",), "SELECT FROM accounts WHERE name = $1 FOR NO KEY UPDATE")
+_STATES = Prepared(
+    "alina_states",
+    ("text",),
+    """
+SELECT a.trading_state, a.state_reason, a.wind_down, s.trading_state, s.state_reason
+FROM accounts a LEFT JOIN system_state s ON s.singleton
+WHERE a.name = $1
+""",
+)
 
 
 class Accounts(Part):
@@ -20,22 +32,21 @@ class Accounts(Part):
         self._session.execute(insert(SystemStateRow).values(singleton=True).on_conflict_do_nothing())
 
     def lock_account(self, name: str) -> AccountState:
-        """Its state in force, its own locked until the transaction ends. Raises LedgerError if unknown."""
-        return _in_force(locked_account(self._session, name), self.system_state())
+        """Its state in force, its own locked until the transaction ends. Raises LedgerError if unknown.
+
+        The states are read by a statement of their own: one that waits for a lock sees what was committed
+        before it began to wait.
+        """
+        return _in_force(name, first_row(self._session, (_LOCK, (name,)), (_STATES, (name,))))
 
     def account(self, name: str) -> AccountState:
         """Its state in force now. Raises LedgerError if unknown."""
-        row = self._session.get(AccountRow, name, populate_existing=True)
-        return _in_force(found(row, f"account {name!r}"), self.system_state())
+        return _in_force(name, first_row(self._session, (_STATES, (name,))))
 
     def system_state(self) -> SystemState:
         """What all accounts together may do; HALTED where nobody ever said."""
         row = self._session.get(SystemStateRow, True, populate_existing=True)
-        if row is None:
-            return SystemState(
-                trading_state=TradingState.HALTED, reason="its state is not known: `alina up` makes it"
-            )
-        return SystemState(trading_state=row.trading_state, reason=row.state_reason)
+        return _system_state(row.trading_state, row.state_reason) if row else _system_state(None, "")
 
     def set_trading_state(self, name: str, state: TradingState, *, reason: str, at: datetime) -> None:
         """Change what the account itself may do; what was asked of it when it stopped is over.
@@ -149,9 +160,19 @@ class Accounts(Part):
         return list(self._session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _in_force(row: AccountRow, system: SystemState) -> AccountState:
+def _in_force(name: str, row: tuple[Any, ...] | None) -> AccountState:
     """The stricter of the account's own state and the system's."""
-    state, reason = row.trading_state, row.state_reason
-    if system.trading_state.strictness > state.strictness:
-        state, reason = system.trading_state, f"the whole system: {system.reason}"
-    return AccountState(name=row.name, trading_state=state, reason=reason, wind_down=row.wind_down)
+    own, reason, wind_down, system, system_reason = found(row, f"account {name!r}")
+    state, of_all = TradingState(own), _system_state(system, system_reason)
+    if of_all.trading_state.strictness > state.strictness:
+        state, reason = of_all.trading_state, f"the whole system: {of_all.reason}"
+    return AccountState(name=name, trading_state=state, reason=reason, wind_down=WindDown(wind_down))
+
+
+def _system_state(state: str | None, reason: str) -> SystemState:
+    """HALTED where nobody ever said."""
+    if state is None:
+        return SystemState(
+            trading_state=TradingState.HALTED, reason="its state is not known: `alina up` makes it"
+        )
+    return SystemState(trading_state=TradingState(state), reason=reason)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Uuid, bindparam, func, select, text, update
+from sqlalchemy import func, select
 
 from alina.db.engine import json_text
 from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
@@ -21,35 +22,89 @@ from alina.domain.decisions import (
     Verdict,
     content_hash,
 )
-from alina.domain.orders import OrderSide, OrderState
+from alina.domain.orders import OrderSide, OrderState, OrderType
+from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
-from alina.ledger.part import Part, found, record_of
+from alina.ledger.part import Part, Prepared, first_row, found, record_of
 
-#: the verdict of a proposal stored with exactly this content, and with it the reservation of an approval or
-#: the question to a person: all in one round trip, since the account is locked
-_DECIDE = text("""
-WITH stored AS (
-    INSERT INTO decisions
-        (id, proposal_id, verdict, reason, message, content_hash, snapshot, decided_at)
-    SELECT :id, p.id, :verdict, CAST(:reason AS integer), :message, CAST(:content_hash AS text),
-           CAST(:snapshot AS jsonb), :decided_at
-    FROM proposals p WHERE p.id = :proposal_id AND p.content_hash = :proposed_hash
-    ON CONFLICT DO NOTHING
-    RETURNING id
-), reserved AS (
-    INSERT INTO reservations (decision_id, account, asset, amount)
-    SELECT id, :account, :asset, CAST(:amount AS numeric) FROM stored WHERE CAST(:asset AS text) IS NOT NULL
+#: what comes with the verdict of `decided`: an approval's reservation, or the question to a person
+_AND_WHAT_COMES_WITH_IT = """
+, reserved AS (
+    INSERT INTO reservations
+        (decision_id, account, asset, amount, agent, symbol, side, turnover, decided_at)
+    SELECT decided.id, p.account, $10, $11, p.agent, p.symbol, p.side,
+           CASE WHEN p.side = 'buy' THEN $11
+                WHEN p.order_type <> 'stop_limit' THEN p.quantity * p.reference_price END, $9
+    FROM decided JOIN proposals p ON p.id = $2 WHERE $10 IS NOT NULL
 ), asked AS (
     INSERT INTO approvals (decision_id, proposal_id, content_hash, expires_at)
-    SELECT id, :proposal_id, :proposed_hash, CAST(:expires_at AS timestamptz) FROM stored
-    WHERE CAST(:expires_at AS timestamptz) IS NOT NULL
+    SELECT id, $2, $3, $12 FROM decided WHERE $12 IS NOT NULL
 )
-SELECT id FROM stored
-""").bindparams(bindparam("id", type_=Uuid()), bindparam("proposal_id", type_=Uuid()))
+SELECT id FROM decided
+"""
+_TYPES = (
+    *("uuid", "uuid", "text", "text", "integer", "text", "text", "jsonb", "timestamptz"),
+    *("text", "numeric", "timestamptz"),
+)
+#: The verdict of a proposal stored with exactly this content, all in one round trip: the account is locked.
+_DECIDE = Prepared(
+    "alina_decide",
+    _TYPES,
+    f"""
+WITH decided AS (
+    INSERT INTO decisions
+        (id, proposal_id, verdict, reason, message, content_hash, snapshot, decided_at)
+    SELECT $1, id, $4, $5, $6, $7, $8, $9 FROM proposals WHERE id = $2 AND content_hash = $3
+    ON CONFLICT DO NOTHING
+    RETURNING id
+){_AND_WHAT_COMES_WITH_IT}""",  # noqa: S608  # text of this module only
+)
+#: the same for one that waited for a person
+_SETTLE = Prepared(
+    "alina_settle",
+    _TYPES,
+    f"""
+WITH decided AS (
+    UPDATE decisions
+    SET verdict = $4, reason = $5, message = $6, content_hash = $7, snapshot = $8, decided_at = $9
+    WHERE id = $1 AND verdict = 'needs_approval'
+        AND EXISTS (SELECT FROM proposals WHERE id = $2 AND content_hash = $3)
+    RETURNING id
+){_AND_WHAT_COMES_WITH_IT}""",  # noqa: S608  # text of this module only
+)
+_PROPOSAL = tuple(field.name for field in fields(Proposal))
+_DECISION = tuple(field.name for field in fields(Decision))
+_REVIEWED = Prepared(
+    "alina_reviewed",
+    ("uuid",),
+    f"""
+SELECT {", ".join(f"p.{name}" for name in _PROPOSAL)}, {", ".join(f"d.{name}" for name in _DECISION)}
+FROM proposals p LEFT JOIN decisions d ON d.proposal_id = p.id
+WHERE p.id = $1
+""",  # noqa: S608  # names of fields only
+)
 
 
 class Decisions(Part):
     """The decisions' part of the ledger."""
+
+    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None]:
+        """One proposal and what was decided of it so far. Raises LedgerError if unknown."""
+        row = found(first_row(self._session, (_REVIEWED, (proposal_id,))), f"proposal {proposal_id}")
+        wish = dict(zip(_PROPOSAL, row, strict=False))
+        reason = wish["close_reason"]
+        proposal = Proposal(
+            **wish
+            | {
+                "side": OrderSide(wish["side"]),
+                "order_type": OrderType(wish["order_type"]),
+                "close_reason": CloseReason(reason) if reason is not None else None,
+            }
+        )
+        decided = dict(zip(_DECISION, row[len(_PROPOSAL) :], strict=True))
+        if decided["id"] is None:
+            return proposal, None
+        return proposal, Decision(**decided | {"reason": _reason(decided["reason"])})
 
     def save_decision(
         self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime
@@ -59,38 +114,7 @@ class Decisions(Part):
         Raises LedgerError if the proposal is not stored with this content, or if something else
         was approved.
         """
-        decision_id = uuid5(proposal.id, "decision")
-        columns = {"snapshot": dict(snapshot), "decided_at": decided_at, **_columns(verdict)}
-        if not isinstance(verdict, Approved) or verdict.content_hash == content_hash(proposal):
-            row = self._insert(decision_id, proposal, columns, verdict)
-            if row is not None:
-                return row
-        self._check_content(proposal, verdict)
-        return self.decision(decision_id)
-
-    def _insert(
-        self, decision_id: UUID, proposal: Proposal, columns: Mapping[str, Any], verdict: Verdict
-    ) -> Decision | None:
-        """The new decision with what it brings along; None if one is stored, or the proposal is another."""
-        snapshot = json_text(columns["snapshot"])
-        parameters = {
-            **dict.fromkeys(("reason", "content_hash", "asset", "amount", "expires_at")),
-            **columns,
-            "snapshot": snapshot,
-            "id": decision_id,
-            "proposal_id": proposal.id,
-            "account": proposal.account,
-            "proposed_hash": content_hash(proposal),
-        }
-        if isinstance(verdict, Approved):
-            parameters |= {"asset": verdict.reserve_asset, "amount": verdict.reserve_amount}
-        elif isinstance(verdict, NeedsApproval):
-            parameters["expires_at"] = verdict.expires_at
-        if self._session.execute(_DECIDE, parameters).scalar() is None:
-            return None
-        stored = {"content_hash": None, **columns, "snapshot": json.loads(snapshot)}
-        stored["reason"] = verdict.reason if isinstance(verdict, Denied) else None
-        return Decision(id=decision_id, proposal_id=proposal.id, **stored)
+        return self._store(_DECIDE, proposal, verdict, snapshot, decided_at)
 
     def settle_decision(
         self,
@@ -105,27 +129,38 @@ class Decisions(Part):
         Raises LedgerError if the proposal is not stored with this content; Postgres itself refuses an
         approval that nobody agreed to.
         """
-        decision_id = uuid5(proposal.id, "decision")
-        self._check_content(proposal, verdict)
-        row = self._session.scalar(
-            update(DecisionRow)
-            .where(DecisionRow.id == decision_id, DecisionRow.verdict == "needs_approval")
-            .values(snapshot=dict(snapshot), decided_at=decided_at, **_columns(verdict))
-            .returning(DecisionRow)
-            .execution_options(synchronize_session=False, populate_existing=True)
-        )
-        if row is None:
+        return self._store(_SETTLE, proposal, verdict, snapshot, decided_at)
+
+    def _store(
+        self,
+        statement: Prepared,
+        proposal: Proposal,
+        verdict: Verdict,
+        snapshot: Mapping[str, Any],
+        decided_at: datetime,
+    ) -> Decision:
+        """What the statement stores, or what is stored already."""
+        decision_id, proposed_hash = uuid5(proposal.id, "decision"), content_hash(proposal)
+        if isinstance(verdict, Approved) and verdict.content_hash != proposed_hash:
+            self._refuse_other_content(proposal, verdict.content_hash)
+        shown, (word, reason, message) = json_text(snapshot), _words(verdict)
+        asset, amount, expires_at = _what_comes_with(verdict)
+        approved_hash = proposed_hash if asset is not None else None
+        told = (word, reason, message, approved_hash, shown, decided_at)
+        parameters = (decision_id, proposal.id, proposed_hash, *told, asset, amount, expires_at)
+        if first_row(self._session, (statement, parameters)) is None:
+            self._refuse_other_content(proposal, proposed_hash)
             return self.decision(decision_id)
-        if isinstance(verdict, Approved):
-            reservation = ReservationRow(
-                decision_id=decision_id,
-                account=proposal.account,
-                asset=verdict.reserve_asset,
-                amount=verdict.reserve_amount,
-            )
-            self._session.add(reservation)
-            self._session.flush()
-        return decision_of_row(row)
+        return Decision(
+            id=decision_id,
+            proposal_id=proposal.id,
+            verdict=word,
+            reason=_reason(reason),
+            message=message,
+            content_hash=approved_hash,
+            decided_at=decided_at,
+            snapshot=json.loads(shown),
+        )
 
     def decision(self, decision_id: UUID) -> Decision:
         """One decision. Raises LedgerError if unknown."""
@@ -156,26 +191,39 @@ class Decisions(Part):
         )
         return self._session.scalar(query)
 
-    def _check_content(self, proposal: Proposal, verdict: Verdict) -> None:
+    def _refuse_other_content(self, proposal: Proposal, reviewed_hash: str) -> None:
         stored = found(self._session.get(ProposalRow, proposal.id), f"proposal {proposal.id}")
-        hashes = {stored.content_hash, content_hash(proposal)}
-        if isinstance(verdict, Approved):
-            hashes.add(verdict.content_hash)
-        if len(hashes) != 1:
+        if {reviewed_hash, content_hash(proposal)} != {stored.content_hash}:
             raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
 
 
 def decision_of_row(row: DecisionRow) -> Decision:
     """The decision of its row."""
-    return record_of(Decision, row, reason=ReasonCode(row.reason) if row.reason is not None else None)
+    return record_of(Decision, row, reason=_reason(row.reason))
 
 
-def _columns(verdict: Verdict) -> dict[str, Any]:
+def _reason(code: int | None) -> ReasonCode | None:
+    return ReasonCode(code) if code is not None else None
+
+
+def _words(verdict: Verdict) -> tuple[str, int | None, str]:
+    """The verdict, its reason and its message, as they are stored."""
     match verdict:
         case Approved():
-            return {"verdict": "approved", "message": "", "content_hash": verdict.content_hash}
+            return "approved", None, ""
         case Denied():
-            return {"verdict": "denied", "message": verdict.message, "reason": verdict.reason.value}
+            return "denied", verdict.reason.value, verdict.message
         case NeedsApproval():
             until = f"{verdict.message} (until {verdict.expires_at:%Y-%m-%d %H:%M} UTC)"
-            return {"verdict": "needs_approval", "message": until}
+            return "needs_approval", None, until
+
+
+def _what_comes_with(verdict: Verdict) -> tuple[str | None, Decimal | None, datetime | None]:
+    """Asset and amount to reserve; until when a person may answer."""
+    match verdict:
+        case Approved():
+            return verdict.reserve_asset, verdict.reserve_amount, None
+        case Denied():
+            return None, None, None
+        case NeedsApproval():
+            return None, None, verdict.expires_at

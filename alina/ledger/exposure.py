@@ -1,44 +1,36 @@
 """What an account has done lately and holds now, counted from the rows in one statement."""
 
+from dataclasses import fields
 from datetime import UTC, datetime
 
-from sqlalchemy import text
-
 from alina.domain.activity import Activity, ActivityQuery
-from alina.ledger.part import Part
+from alina.domain.portfolio import Position
+from alina.ledger.part import Part, Prepared, first_row
 
-#: Prepared once a connection: planning it takes longer than running it. `recent` and `closed` are cut by an
-#: index; `held` and `opened` are as many as there are open affairs.
-_PREPARE = """
-PREPARE alina_activity (
-    text, text, text, text, text, text, timestamptz, timestamptz, timestamptz, timestamptz
-) AS
+#: columns of the account's open position in the symbol
+_POSITION = tuple(field.name for field in fields(Position))
+#: `recent` and `closed` are cut by an index; `held` and `opened` are as many as there are open affairs.
+_COUNT = Prepared(
+    "alina_count",
+    ("text",) * 6 + ("timestamptz",) * 4,
+    f"""
 WITH recent AS (
-    SELECT p.agent, p.symbol, p.side, d.decided_at, d.decided_at >= $7 AS is_today, o.state, o.settled,
-           o.filled_notional,
-           CASE WHEN p.side = 'buy' THEN r.amount
-                WHEN p.order_type = 'stop_limit' THEN o.filled_notional
-                ELSE p.quantity * p.reference_price END AS pending
-    FROM decisions d
-    JOIN proposals p ON p.id = d.proposal_id
-    LEFT JOIN orders o ON o.decision_id = d.id
-    LEFT JOIN reservations r ON r.decision_id = d.id
-    WHERE d.decided_at >= $10 AND d.verdict = 'approved' AND p.account = $1
+    SELECT r.agent, r.symbol, r.side, r.decided_at, r.decided_at >= $7 AS is_today, r.turnover,
+           o.state, o.settled, o.filled_notional
+    FROM reservations r
+    LEFT JOIN orders o ON o.decision_id = r.decision_id
+    WHERE r.account = $1 AND r.decided_at >= $10
 ), latest AS (
     SELECT max(decided_at) FILTER (
                WHERE symbol = $3 AND side = 'buy' AND state IS DISTINCT FROM 'rejected') AS entry_at,
            max(decided_at) FILTER (
                WHERE symbol = $3 AND side = $4 AND agent = $2
                AND state IS DISTINCT FROM 'rejected') AS same_at,
-           coalesce(sum(CASE WHEN settled THEN filled_notional ELSE pending END)
+           coalesce(sum(CASE WHEN settled OR turnover IS NULL THEN filled_notional ELSE turnover END)
                FILTER (WHERE is_today), 0) AS volume
     FROM recent
 ), held AS (
-    SELECT p.symbol, p.side, r.asset, r.amount
-    FROM reservations r
-    JOIN decisions d ON d.id = r.decision_id
-    JOIN proposals p ON p.id = d.proposal_id
-    WHERE r.account = $1 AND r.state = 'held'
+    SELECT symbol, side, asset, amount FROM reservations WHERE account = $1 AND state = 'held'
 ), opened AS (
     SELECT symbol, cost * quantity / bought_quantity AS amount
     FROM positions WHERE account = $1 AND closed_at IS NULL
@@ -73,9 +65,8 @@ WITH recent AS (
     FROM equity WHERE account = $1 ORDER BY as_of DESC LIMIT 1
 )
 SELECT reserved.base, reserved.quote, latest.entry_at, latest.same_at,
-       (SELECT count(*) FROM decisions d JOIN proposals p ON p.id = d.proposal_id
-        WHERE d.created_at > clock_timestamp() - interval '1 minute' AND d.verdict = 'approved'
-        AND p.account = $1),
+       (SELECT count(*) FROM reservations
+        WHERE account = $1 AND created_at > (SELECT clock_timestamp() - interval '1 minute')),
        latest.volume, results.today, exposed.positions, exposed.total, exposed.in_symbol,
        (SELECT total FROM worth), (SELECT as_of FROM worth),
        (SELECT cash + holdings FROM equity WHERE account = $1
@@ -85,16 +76,13 @@ SELECT reserved.base, reserved.quote, latest.entry_at, latest.same_at,
             ORDER BY as_of DESC LIMIT 1),
            (SELECT cash + holdings FROM equity WHERE account = $1 ORDER BY as_of LIMIT 1)),
        results.stops, results.symbol_stops, results.losses, results.symbol_trades, results.symbol_return,
-       EXISTS (SELECT FROM balances WHERE account = $1)
+       EXISTS (SELECT FROM balances WHERE account = $1),
+       {", ".join(f"open_one.{name}" for name in _POSITION)}
 FROM latest, reserved, exposed, results
-"""
-_EXECUTE = text("""
-EXECUTE alina_activity (
-    :account, :agent, :symbol, :side, :base, :quote, :day, :lookback_since, :closed_since, :recent_since
+LEFT JOIN positions open_one
+    ON open_one.account = $1 AND open_one.symbol = $3 AND open_one.closed_at IS NULL
+""",  # noqa: S608  # names of fields only
 )
-""")
-#: in a connection's `info`: that the statement is there
-_PREPARED = "alina_activity"
 
 
 class Exposure(Part):
@@ -102,34 +90,38 @@ class Exposure(Part):
 
     def activity(self, query: ActivityQuery) -> Activity:
         """Every figure at once; true until the transaction ends if the account is locked."""
-        base, quote = query.symbol.split("/")
-        now = query.now
-        day = datetime(now.year, now.month, now.day, tzinfo=UTC)
-        lookback_since = now - query.lookback
-        connection = self._session.connection()
-        if _PREPARED not in connection.info:
-            connection.exec_driver_sql(_PREPARE)
-            connection.info[_PREPARED] = True
-        row = connection.execute(
-            _EXECUTE,
-            {
-                "account": query.account,
-                "agent": query.agent,
-                "symbol": query.symbol,
-                "side": query.side,
-                "base": base,
-                "quote": quote,
-                "day": day,
-                "lookback_since": lookback_since,
-                "closed_since": min(day, lookback_since),
-                "recent_since": min(day, now - query.recent),
-            },
-        ).one()
-        return Activity(**dict(zip(_FIELDS, row, strict=True)))
+        return self.activity_and_position(query)[0]
+
+    def activity_and_position(self, query: ActivityQuery) -> tuple[Activity, Position | None]:
+        """Every figure, and the open position in the symbol, in one statement."""
+        row = first_row(self._session, (_COUNT, _parameters(query))) or ()
+        activity = Activity(**dict(zip(_FIGURES, row, strict=False)))
+        held = dict(zip(_POSITION, row[len(_FIGURES) :], strict=True))
+        return activity, Position(**held) if held["id"] is not None else None
 
 
-#: in the order of the statement's columns
-_FIELDS = (
+def _parameters(query: ActivityQuery) -> tuple[str | datetime, ...]:
+    """In the order of the statement."""
+    base, quote = query.symbol.split("/")
+    now = query.now
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    lookback_since = now - query.lookback
+    return (
+        query.account,
+        query.agent,
+        query.symbol,
+        query.side,
+        base,
+        quote,
+        day,
+        lookback_since,
+        min(day, lookback_since),
+        min(day, now - query.recent),
+    )
+
+
+#: in the order of the statement's first columns
+_FIGURES = (
     "reserved_base",
     "reserved_quote",
     "last_entry_at",

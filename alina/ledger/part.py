@@ -1,11 +1,13 @@
 """What the ledger's parts share: the session, and the words for rows and records."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from alina.db.tables import AccountRow, Base, OrderRow
@@ -23,6 +25,48 @@ class Part:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement that each connection plans once, where planning takes longer than running it."""
+
+    name: str
+    #: of $1, $2 and so on
+    types: tuple[str, ...]
+    query: str
+
+    @property
+    def call(self) -> str:
+        """How the driver calls it."""
+        return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
+
+    def prepare(self, connection: Connection) -> None:
+        """Once a connection."""
+        if self.name not in connection.info:
+            connection.exec_driver_sql(f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.query}")
+            connection.info[self.name] = True
+
+
+def first_row(session: Session, *calls: tuple[Prepared, Sequence[Any]]) -> tuple[Any, ...] | None:
+    """The last call's first row; all of them go to Postgres in one message.
+
+    It runs one after the other, each on what is committed when it begins. The driver's own cursor, since
+    the account is locked meanwhile: SQLAlchemy's takes longer than the statements. Raises what it would.
+    """
+    connection = session.connection()
+    driver_error = connection.dialect.loaded_dbapi.Error
+    for statement, _ in calls:
+        statement.prepare(connection)
+    text = "; ".join(statement.call for statement, _ in calls)
+    parameters = [parameter for _, given in calls for parameter in given]
+    with closing(connection.connection.cursor()) as cursor:
+        try:
+            cursor.execute(text, parameters)
+        except driver_error as error:
+            raise DBAPIError.instance(text, parameters, error, driver_error) from error
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
 
 
 def values_of(record: Record) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from sqlalchemy import and_, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.tables import DecisionRow, OrderRow, PositionRow, ProposalRow
-from alina.domain.decisions import Decision, Proposal, content_hash
+from alina.domain.decisions import Proposal, content_hash
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
-from alina.ledger.decisions import decision_of_row
 from alina.ledger.part import Part, found, is_older, may_rest, record_of, values_of
 
 
@@ -35,16 +34,6 @@ class Proposals(Part):
         """One proposal. Raises LedgerError if unknown."""
         row = self._session.get(ProposalRow, proposal_id)
         return record_of(Proposal, found(row, f"proposal {proposal_id}"))
-
-    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None]:
-        """One proposal and what was decided of it so far. Raises LedgerError if unknown."""
-        query = (
-            select(ProposalRow, DecisionRow)
-            .outerjoin(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
-            .where(ProposalRow.id == proposal_id)
-        )
-        row = found(self._session.execute(query).one_or_none(), f"proposal {proposal_id}")
-        return record_of(Proposal, row[0]), decision_of_row(row[1]) if row[1] is not None else None
 
     def proposal_of_run(self, run_id: UUID) -> Proposal | None:
         """The proposal a run ended with, if any."""

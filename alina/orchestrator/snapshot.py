@@ -94,7 +94,9 @@ def snapshot(
 ) -> Snapshot:
     """Everything for one review, the account being locked. What is not known stays None."""
     balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
-    activity = uow.ledger.activity(_query(proposal, now, asked, runtime.settings.risk.lookback))
+    activity, position = uow.ledger.activity_and_position(
+        _query(proposal, now, asked, runtime.settings.risk.lookback)
+    )
     if balances is not None and not activity.has_balances:
         uow.ledger.record_balances(proposal.account, balances, at=now)  # the opening ones
     candles = _candles(runtime, uow, proposal.symbol, now) if asked.min_volume_ratio is not None else []
@@ -108,7 +110,7 @@ def snapshot(
         balances=balances,
         reserved_base=activity.reserved_base,
         reserved_quote=activity.reserved_quote,
-        position=uow.ledger.open_position(proposal.account, proposal.symbol),
+        position=position,
         last_entry_at=activity.last_entry_at,
         activity=activity,
         first_candle_at=_first_candle_at(runtime, uow, proposal.symbol, now)

@@ -1,14 +1,20 @@
-"""The kernel: pure reviews, and review-and-reserve beside a bare transaction on the same Postgres."""
+"""The kernel: pure reviews, and review-and-reserve beside a bare transaction on the same Postgres.
 
+Every client is a process of its own with its own runtime, as an executor is; so is every client of the bare
+transaction, which goes through the same engine and locks the same kind of row.
+"""
+
+import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,12 +42,17 @@ from alina.risk import kernel
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 REVIEWS = 20_000
-ROUNDS = 1_000
 CLIENTS = (1, 4)
+#: of all clients together
+ROUNDS = 2_000
 #: approvals of one client before the market's day ends
 PER_DAY = 25
 LOCK = text("SELECT id FROM bare WHERE id = :row FOR NO KEY UPDATE")
 INSERT = text("INSERT INTO bare_rows VALUES (:id)")
+SETTLE = text(
+    "UPDATE reservations SET state = 'released', created_at = created_at - interval '1 minute' "
+    "WHERE state = 'held'"
+)
 #: no limit is off: what is measured is what runs with the defaults, and none of them is reached
 WIDE = {name: "1000000000" for name in UNLIMITED if name.endswith(("volume", "exposure", "loss"))} | {
     "max_open_positions": 1_000_000,
@@ -49,6 +60,8 @@ WIDE = {name: "1000000000" for name in UNLIMITED if name.endswith(("volume", "ex
     "cooldown": "1ms",
     "max_price_age": "365d",
 }
+#: one for each approval of a day
+SYMBOLS = tuple(f"C{client}N{number}/USDT" for client in range(max(CLIENTS)) for number in range(PER_DAY))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,14 +76,17 @@ def durable_url() -> Iterator[str]:
         server = EmbeddedPostgres(DataFolder(Path(folder)))
         url = server.start()
         with migrated(url) as database:
+            with make_engine(database).begin() as connection:
+                connection.execute(text("CREATE TABLE bare (id int PRIMARY KEY)"))
+                connection.execute(text("CREATE TABLE bare_rows (id uuid PRIMARY KEY)"))
+                connection.execute(text("INSERT INTO bare SELECT generate_series(0, 4)"))
             yield database
         server.stop()
 
 
 @pytest.fixture(scope="module")
 def runtime(durable_url: str) -> Runtime:
-    settings = Settings(risk=WIDE)  # type: ignore[arg-type]
-    runtime = still_runtime(settings, durable_url, StillExchange("1000000000"))
+    runtime = make_runtime(durable_url)
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(runtime.account, runtime.exchange.balances(), at=NOON)
         uow.ledger.record_equity(
@@ -79,25 +95,31 @@ def runtime(durable_url: str) -> Runtime:
     return runtime
 
 
+def make_runtime(url: str) -> Runtime:
+    market = {"symbols": SYMBOLS, "venue": {"data": tuple(f"{one}=unread.csv" for one in SYMBOLS)}}
+    settings = Settings(risk=WIDE, market=market)  # type: ignore[arg-type]
+    return still_runtime(settings, url, StillExchange("1000000000"))
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Wall seconds of each call, and of all of them together."""
+    """Wall seconds of each call, and of all rounds together: each lasts until its slowest client is done."""
 
     each: Sequence[float]
     total: float
 
+    @property
+    def rate(self) -> float:
+        return len(self.each) / self.total
+
     def row(self) -> tuple[str, str, str]:
         ordered = sorted(self.each)
         p99 = ordered[(len(ordered) * 99 - 1) // 100]
-        return (
-            f"{statistics.median(ordered) * 1000:.2f}",
-            f"{p99 * 1000:.2f}",
-            f"{len(ordered) / self.total:.0f}",
-        )
+        return f"{statistics.median(ordered) * 1000:.2f}", f"{p99 * 1000:.2f}", f"{self.rate:.0f}"
 
 
 def test_pure_reviews(runtime: Runtime) -> None:
-    one, asked = wish(symbol="BTC/USDT"), limits(runtime.settings)
+    one, asked = wish(symbol=SYMBOLS[0]), limits(runtime.settings)
     with runtime.unit_of_work() as uow:
         state = uow.ledger.lock_account(runtime.account).trading_state
         seen = snapshot(runtime, uow, one, state, seen=look(runtime, one.symbol, asked), asked=asked)
@@ -110,76 +132,133 @@ def test_pure_reviews(runtime: Runtime) -> None:
 
 
 def test_review_and_reserve_beside_a_bare_transaction(runtime: Runtime, durable_url: str) -> None:
-    table = Table("transaction", "clients", "p50, ms", "p99, ms", "a second")
+    """`runtime` has made the account."""
+    table = Table("transaction", "clients", "p50, ms", "p99, ms", "a second", "of bare, shared")
     for clients in CLIENTS:
-        for name, (one, between) in (
-            ("bare: lock the account, insert a row", _bare(durable_url, shared=True)),
-            ("bare: lock a row of its own, insert a row", _bare(durable_url, shared=False)),
-            ("review and reserve", _reviewing(runtime)),
+        shared = _measured(_bare_shared, durable_url, clients)
+        own = _measured(_bare_own, durable_url, clients)
+        reviewed = _measured(_reviewing, durable_url, clients)
+        for name, measured in (
+            ("bare: lock the account, insert a row", shared),
+            ("bare: lock a row of its own, insert a row", own),
+            ("review and reserve", reviewed),
         ):
-            table.add_row(name, str(clients), *_measured(one, between, clients).row())
+            table.add_row(name, str(clients), *measured.row(), f"{measured.rate / shared.rate:.2f}")
     Console(width=100).print(table)
 
 
-def _measured(one: Callable[[], None], between: Callable[[], None], clients: int) -> Measured:
-    """Each client in a thread of its own; what is done `between` two rounds is not measured."""
+@dataclass(frozen=True)
+class Work:
+    """What one client does again and again, and what happens between two rounds, unmeasured."""
 
-    def client(_: int) -> list[float]:
-        times = []
-        for _ in range(ROUNDS // clients // PER_DAY):
-            for _ in range(PER_DAY):
-                began = time.perf_counter()
-                one()
-                times.append(time.perf_counter() - began)
-            between()
-        return times
-
-    with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(lambda _: [one() for _ in range(10)], range(clients)))  # connect, prepare
-        each = [seconds for times in pool.map(client, range(clients)) for seconds in times]
-        return Measured(each, sum(each) / clients)
+    one: Callable[[], None]
+    #: by one client for all of them; and then by each for itself
+    settle: Callable[[], None] = lambda: None
+    next_day: Callable[[], None] = lambda: None
 
 
-def _bare(url: str, *, shared: bool) -> tuple[Callable[[], None], Callable[[], None]]:
+def _measured(make: Callable[[str, int, int], Work], url: str, clients: int) -> Measured:
+    """Each client in a process of its own; all of them begin each round together."""
+    context = multiprocessing.get_context("spawn")
+    barrier, rounds = context.Barrier(clients), ROUNDS // clients // PER_DAY
+    pipes = [context.Pipe(duplex=False) for _ in range(clients)]
+    processes = [
+        context.Process(target=_client, args=(make, url, number, rounds, barrier, sending))
+        for number, (_, sending) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    for _, sending in pipes:
+        sending.close()  # of a client that dies the receiver gets an end
+    told = [receiving.recv() for receiving, _ in pipes]
+    for process in processes:
+        process.join()
+    each = [seconds for one in told for times in one for seconds in times[2]]
+    together = zip(*told, strict=True)
+    return Measured(
+        each, sum(max(end for _, end, _ in day) - min(begin for begin, _, _ in day) for day in together)
+    )
+
+
+def _client(
+    make: Callable[[str, int, int], Work],
+    url: str,
+    number: int,
+    rounds: int,
+    barrier: Barrier,
+    told: Connection,
+) -> None:
+    """A client's process: of each round its begin, its end and the seconds of each call."""
+    configure_logging("WARNING", "console")
+    work = make(url, number, (1 + rounds) * PER_DAY)
+    barrier.wait()
+    _day(work.one)  # connect, prepare
+    days = []
+    for _ in range(rounds):
+        if barrier.wait() == 0:
+            work.settle()
+        work.next_day()
+        barrier.wait()
+        days.append(_day(work.one))
+    told.send(days)
+
+
+def _day(one: Callable[[], None]) -> tuple[float, float, list[float]]:
+    times = [time.perf_counter()]
+    for _ in range(PER_DAY):
+        one()
+        times.append(time.perf_counter())
+    return times[0], times[-1], [after - before for before, after in pairwise(times)]
+
+
+def _bare_shared(url: str, number: int, count: int) -> Work:
+    return _bare(url, 0)
+
+
+def _bare_own(url: str, number: int, count: int) -> Work:
+    return _bare(url, number + 1)
+
+
+def _bare(url: str, row: int) -> Work:
     """Two statements and a durable commit through the same engine."""
     engine = make_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE IF NOT EXISTS bare (id int PRIMARY KEY)"))
-        connection.execute(text("CREATE TABLE IF NOT EXISTS bare_rows (id uuid PRIMARY KEY)"))
-        connection.execute(text("INSERT INTO bare SELECT generate_series(0, 63) ON CONFLICT DO NOTHING"))
-    numbers: dict[int, int] = {}
 
     def one() -> None:
-        lock = {"row": 0 if shared else numbers.setdefault(threading.get_ident(), len(numbers) + 1)}
         with engine.begin() as connection:
-            connection.execute(LOCK, lock)
+            connection.execute(LOCK, {"row": row})
             connection.execute(INSERT, {"id": uuid4()})
 
-    return one, lambda: None
+    return Work(one)
 
 
-def _reviewing(runtime: Runtime) -> tuple[Callable[[], None], Callable[[], None]]:
-    """`review.decide` over stored proposals, each an entry of its own symbol.
+def _reviewing(url: str, number: int, count: int) -> Work:
+    """`review.decide` over stored proposals, each of a day an entry of its own symbol.
 
-    Between rounds the orders settle and the market's day ends: some hundred approvals lie in each day.
+    Between rounds the orders settle, the market's day ends and a minute passes: what is counted for the
+    kernel is what lies in one day, some hundred approvals with four clients.
     """
+    runtime = make_runtime(url)
+    exchange: Any = runtime.exchange
     wishes = [
-        wish(symbol=f"{uuid4().hex[:8].upper()}/USDT", expires_at=NOON.replace(year=2036))
-        for _ in range(ROUNDS + 10 * max(CLIENTS))
+        wish(symbol=SYMBOLS[number * PER_DAY + each % PER_DAY], expires_at=NOON.replace(year=2036))
+        for each in range(count)
     ]
     with runtime.unit_of_work() as uow:
-        for each in wishes:
-            uow.ledger.save_proposal(each)
-    ids = iter([each.id for each in wishes])
-    exchange: Any = runtime.exchange
+        for one_wish in wishes:
+            uow.ledger.save_proposal(one_wish)
+        newest = uow.ledger._session.scalar(text("SELECT max(decided_at) FROM decisions"))
+    exchange.now = (newest or exchange.now) + timedelta(days=1)
+    ids = iter([one_wish.id for one_wish in wishes])
 
     def one() -> None:
         decision = review.decide(runtime, next(ids))
         assert decision.verdict == "approved", decision.message
 
-    def between() -> None:
+    def settle() -> None:
         with runtime.unit_of_work() as uow:
-            uow.ledger._session.execute(text("UPDATE reservations SET state = 'released'"))
+            uow.ledger._session.execute(SETTLE)
+
+    def next_day() -> None:
         exchange.now += timedelta(days=1)
 
-    return one, between
+    return Work(one, settle, next_day)

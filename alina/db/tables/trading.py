@@ -129,14 +129,18 @@ class ApprovalRow(Base):
 
 
 class ReservationRow(Base):
-    """What an approved decision may spend, until its order is settled or released."""
+    """What an approved decision may spend until its order is settled or released, and what it counts for."""
 
     __tablename__ = "reservations"
     __table_args__ = (
         named("asset"),
         above_zero("amount"),
         one_of("state", ("held", "settled", "released")),
+        one_of("side", OrderSide),
+        above_zero("turnover"),
         Index("ix_reservations_held", "account", "asset", postgresql_where=text("state = 'held'")),
+        Index(None, "account", "decided_at"),
+        Index(None, "account", "created_at"),
     )
 
     decision_id: Mapped[UUID] = mapped_column(ForeignKey("decisions.id"), primary_key=True)
@@ -144,6 +148,14 @@ class ReservationRow(Base):
     asset: Mapped[str]
     amount: Mapped[Decimal]
     state: Mapped[str] = mapped_column(server_default="held")
+    #: of the proposal and its decision, so that the kernel's sums need not look there
+    agent: Mapped[str]
+    symbol: Mapped[str]
+    side: Mapped[OrderSide]
+    #: quote that counts for the day's volume until the order is settled; NULL: of a stop only what is filled
+    turnover: Mapped[Decimal | None]
+    decided_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
 
 class OrderRow(Base):
