@@ -188,11 +188,6 @@ class ProcessStatus:
     uptime: timedelta | None
 
 
-def running_supervisor(folder: DataFolder) -> int | None:
-    """The pid of the supervisor that holds the folder, or None."""
-    return folder.holder()
-
-
 def stop_supervisor(folder: DataFolder, *, timeout: float = 90.0) -> bool:
     """Ask the supervisor to end and wait for it. False when none was running.
 

@@ -36,9 +36,6 @@ class Params:
     def amount(self, name: str) -> Decimal:
         return Decimal(self._legal(name, self.text(name), _AMOUNT))
 
-    def optional_amount(self, name: str) -> Decimal | None:
-        return self.amount(name) if self.has(name) else None
-
     def optional_client_order_id(self, name: str) -> str | None:
         return self._legal(name, self._values[name], _CLIENT_ORDER_ID) if self.has(name) else None
 

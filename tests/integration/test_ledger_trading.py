@@ -1,7 +1,7 @@
 """From a proposal to an order in the ledger: who may store what, and what is found again after a crash."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from ledger_cases import (
     trade,
 )
 
+from alina.domain.activity import ActivityQuery
 from alina.domain.decisions import Denied, NeedsApproval, ReasonCode, content_hash
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.errors import LedgerError
@@ -258,20 +259,33 @@ def test_the_submission_time_is_committed_with_the_claim(ledger: Ledger) -> None
         ledger.submitted_before("ghost", NOW)
 
 
+def last_entry(ledger: Ledger, symbol: str = SYMBOL) -> datetime | None:
+    query = ActivityQuery(
+        account="main",
+        agent="trading",
+        symbol=symbol,
+        side=OrderSide.BUY,
+        now=NOON + 3 * HOUR,
+        lookback=24 * HOUR,
+        recent=24 * HOUR,
+    )
+    return ledger.activity(query).last_entry_at
+
+
 def test_the_last_entry_is_the_newest_approved_buy_that_was_not_rejected(ledger: Ledger) -> None:
-    assert ledger.last_entry_at("main", SYMBOL) is None
+    assert last_entry(ledger) is None
     approve(ledger, proposal(), NOON)
-    assert ledger.last_entry_at("main", SYMBOL) == NOON
+    assert last_entry(ledger) == NOON
     rejected = claim(ledger, proposal(), NOON + HOUR)
-    assert ledger.last_entry_at("main", SYMBOL) == NOON + HOUR
+    assert last_entry(ledger) == NOON + HOUR
     ledger.record_rejected(rejected.client_order_id, message="no")
     claim(ledger, proposal(OrderSide.SELL), NOON + 2 * HOUR)
     denied = proposal()
     ledger.save_proposal(denied)
     no = Denied(reason=ReasonCode.COOLDOWN, message="")
     ledger.save_decision(denied, no, snapshot={}, decided_at=NOON + 3 * HOUR)
-    assert ledger.last_entry_at("main", SYMBOL) == NOON
-    assert ledger.last_entry_at("main", "ETH/USDT") is None
+    assert last_entry(ledger) == NOON
+    assert last_entry(ledger, "ETH/USDT") is None
 
 
 def test_an_exit_is_pending_until_it_is_denied_or_settled(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ import pytest
 from alina.embedded.folder import DataFolder
 from alina.errors import SystemStateError
 from alina.orchestrator.processes import end_leftovers, is_child
-from alina.orchestrator.supervisor import ProcessStatus, process_table, running_supervisor, stop_supervisor
+from alina.orchestrator.supervisor import ProcessStatus, process_table, stop_supervisor
 
 SUPERVISE = """
 import json, sys
@@ -173,7 +173,7 @@ def test_a_stop_leaves_nothing_behind(folder: DataFolder, start: Start) -> None:
     assert stop_supervisor(folder, timeout=20)
     assert supervisor.wait(20) == 0
     assert children(folder) == []
-    assert running_supervisor(folder) is None
+    assert folder.holder() is None
     assert not any(status.alive for status in process_table(folder))
 
 
@@ -225,7 +225,7 @@ def test_the_next_supervisor_ends_what_survived_the_last(folder: DataFolder, sta
 def test_a_second_supervisor_of_one_folder_is_refused(folder: DataFolder, start: Start) -> None:
     supervisor = start(one=SLEEP)
     first = pid(folder, "one")
-    assert running_supervisor(folder) == supervisor.pid
+    assert folder.holder() == supervisor.pid
     assert start(one=SLEEP).wait(20) != 0
     with pytest.raises(SystemStateError, match="already running"), folder.lock():
         pass
