@@ -24,9 +24,9 @@ _COLUMNS = ("id", "symbol", "side", "quantity", "price seen", "until (market tim
 
 
 @app.callback(invoke_without_command=True)
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
-        show(context)
+        show(context, as_json)
 
 
 @app.command(name="list")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +27,7 @@ from alina.llm.registry import check_model, model_path
 from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
 from alina.orchestrator.stack import NEEDED_SPACE
-from alina.venue.candles_csv import load_series
+from alina.venue.candles_csv import Series, load_series
 from alina.venue.spec import Listing
 
 #: bytes: a month of logs, candles and decisions beside the servers' own files
@@ -188,15 +189,26 @@ def _model(settings: Settings) -> tuple[Level, str, str]:
 def _exchange(settings: Settings) -> tuple[Level, str, str]:
     if settings.market.exchange.mode == "live":
         return _live_exchange(settings)
+    gaps = [gap for series in _recorded(settings) for gap in series.gaps]
+    if _venue_runs(settings):
+        exchange = bootstrap.make_exchange(settings, bootstrap.NO_KEYS)
+        tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
+        return _ok("answers: " + ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers))
+    if gaps:
+        first = datetime.fromtimestamp(gaps[0].start_ms / 1000, UTC)
+        finding = f"gaps between its candles: {len(gaps)}, the first from {first:%Y-%m-%d %H:%M} UTC"
+        return Level.WARN, finding, "the price stands still in them: add the candles if they are no outages"
+    return _ok(f"its candles are whole; {_STARTED_BY_UP}")
+
+
+def _recorded(settings: Settings) -> list[Series]:
+    """The candles of every listing. Raises DataError."""
     venue = settings.market.venue
-    for symbol, data in venue.listings.items():
-        file = data if data == "sample" else str(settings.path(Path(data)))
-        load_series(Listing(symbol, file).path, warmup=venue.warmup)
-    if not _venue_runs(settings):
-        return _ok(f"its candles are whole; {_STARTED_BY_UP}")
-    exchange = bootstrap.make_exchange(settings, bootstrap.NO_KEYS)
-    tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
-    return _ok("answers: " + ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers))
+    files = {
+        symbol: data if data == "sample" else str(settings.path(Path(data)))
+        for symbol, data in venue.listings.items()
+    }
+    return [load_series(Listing(symbol, file).path, warmup=venue.warmup) for symbol, file in files.items()]
 
 
 def _live_exchange(settings: Settings) -> tuple[Level, str, str]:

@@ -31,9 +31,9 @@ class _Shown:
 
 
 @app.callback(invoke_without_command=True)
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
-        show(context)
+        show(context, as_json)
 
 
 @app.command(name="list")

@@ -78,6 +78,21 @@ def test_doctor_tells_a_wrong_candle_from_what_to_do_about_it(folder: Path, comm
     assert found["remedy"] == "correct or remove the row"
 
 
+def test_doctor_warns_of_gaps_between_candles(folder: Path, command: InProcess) -> None:
+    hours = [hour for hour in range(300) if not 100 <= hour < 105]
+    rows = [f"{1_500_001_200_000 + hour * 3_600_000},1,1,1,1,1" for hour in hours]
+    (folder / "candles.csv").write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]))
+    said = command("doctor", "--json", env={"ALINA_MARKET__VENUE__DATA": '["BTC/USDT=candles.csv"]'})
+    found = next(one for one in said.json if one["check"] == "exchange")
+    assert found["level"] == "warn"
+    assert "gaps between its candles: 1, the first from 2017-07-18 07:00 UTC" in found["finding"]
+
+
+@pytest.mark.parametrize("name", ["prompts", "approvals"])
+def test_a_group_of_commands_lists_as_json_too(folder: Path, command: InProcess, name: str) -> None:
+    assert_refused(command(name, "--json"), "nothing was recorded yet")
+
+
 def test_a_truncated_model_is_found_before_anything_starts(folder: Path, command: InProcess) -> None:
     (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
     assert_refused(command("up", env={"ALINA_MODELS__DEFAULT": "model.gguf"}), "model.gguf is not usable")
