@@ -177,6 +177,11 @@ class MarketSection(Section):
     def _symbols_are_listed(self) -> "MarketSection":
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols names one symbol twice")
+        quotes = sorted({symbol.partition("/")[2] for symbol in self.symbols})
+        if len(quotes) > 1:
+            raise ValueError(
+                f"symbols are quoted in {' and '.join(quotes)}: risk limits and equity need one quote"
+            )
         missing = set(self.symbols) - set(self.venue.listings)
         if self.exchange.mode == "paper" and missing:
             raise ValueError(f"the venue lists no {min(missing)}: add it to market.venue.data as SYMBOL=FILE")

@@ -81,6 +81,7 @@ def test_a_section_without_settings_means_its_defaults(config: Path) -> None:
         ("market:\n  timeframe: 7x\n", 2, "write e.g. 5m, 1h, 4h or 1d"),
         ("market:\n  symbols: [BTC/USDT, ETH/USDT]\n", 1, "add it to market.venue.data as SYMBOL=FILE"),
         ("market:\n  symbols:\n    - BTC/USDT\n    - btc\n", 4, "market.symbols.1"),
+        ("market:\n  symbols: [BTC/USDT, ETH/BTC]\n", 1, "limits and equity need one quote"),
         ("market:\n  venue:\n    data: [candles.csv]\n", 2, "write SYMBOL=FILE, e.g. BTC/USDT=candles.csv"),
         ("market:\n  exchange:\n    id: kraken\n", 2, "set mode live, or id binance"),
         ("models:\n  max_tokens: 2000\n", 1, "at most half of context_length"),
