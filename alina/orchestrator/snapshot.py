@@ -16,7 +16,7 @@ import structlog
 from alina.config import Settings
 from alina.domain.activity import ActivityQuery
 from alina.domain.decisions import Proposal
-from alina.domain.market import Candle, Market, OrderBook, Ticker
+from alina.domain.market import Candle, Market, OrderBook, Ticker, timeframe_duration
 from alina.domain.portfolio import TradingState
 from alina.errors import ExchangeRefused
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -135,8 +135,11 @@ def _query(proposal: Proposal, now: datetime, asked: Limits, lookback: timedelta
 
 
 def _candles(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> list[Candle]:
+    """Those up to now; none where the newest should have been followed by another since."""
     timeframe = runtime.settings.market.timeframe
-    return uow.candles.history(symbol, timeframe, until=now, limit=_RECENT + _USUAL)
+    candles = uow.candles.history(symbol, timeframe, until=now, limit=_RECENT + _USUAL)
+    is_fresh = bool(candles) and now - candles[-1].close_time < 2 * timeframe_duration(timeframe)
+    return candles if is_fresh else []
 
 
 def _first_candle_at(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> datetime | None:

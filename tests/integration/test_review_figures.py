@@ -1,0 +1,52 @@
+"""The kernel is shown what is known now: figures that have aged are no figures."""
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+from ledger_cases import HOUR
+from ledger_cases import proposal as wish
+from still_exchange import NOW, StillExchange, still_runtime
+from system import UNLIMITED, candle, empty
+
+from alina.config import Settings
+from alina.domain.decisions import ReasonCode
+from alina.domain.portfolio import Equity
+from alina.orchestrator import review
+from alina.orchestrator.runtime import Runtime
+
+SYMBOL = "BTC/USDT"
+
+
+def make(url: str, **limits: object) -> Runtime:
+    empty(url)
+    settings = Settings(risk={**UNLIMITED, "cooldown": "1ms", **limits})  # type: ignore[arg-type]
+    return still_runtime(settings, url, StillExchange())
+
+
+def reason(runtime: Runtime, after: timedelta = timedelta(0)) -> ReasonCode | None:
+    """Why an entry is denied, so much later."""
+    runtime.exchange.now = NOW + after  # type: ignore[attr-defined]
+    entry = wish(id=uuid4(), expires_at=NOW + 99 * HOUR)
+    with runtime.unit_of_work() as uow:
+        uow.ledger.save_proposal(entry)
+    return review.decide(runtime, entry.id).reason
+
+
+def test_volume_is_known_only_while_candles_come_in(ledger_url: str) -> None:
+    runtime = make(ledger_url, min_volume_ratio="0.1")
+    assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
+    candles = [candle(SYMBOL, NOW - number * HOUR, "100", "100") for number in range(1, 21)]
+    with runtime.unit_of_work() as uow:
+        uow.candles.save(candles)
+    assert reason(runtime) is None
+    assert reason(runtime, 2 * HOUR - timedelta(seconds=1)) is None
+    assert reason(runtime, 2 * HOUR) is ReasonCode.UNKNOWN_FIGURE
+
+
+def test_a_days_loss_is_not_guessed_before_the_equity_was_ever_recorded(ledger_url: str) -> None:
+    runtime = make(ledger_url, max_daily_loss="10")
+    assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
+    with runtime.unit_of_work() as uow:
+        uow.ledger.record_equity(Equity(account="main", as_of=NOW, cash=Decimal(1000), holdings=Decimal(0)))
+    assert reason(runtime) is None
