@@ -24,7 +24,7 @@ from alina.domain.market import timeframe_duration
 from alina.domain.portfolio import TradingState
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import SystemStateError
-from alina.orchestrator import reconciliation
+from alina.orchestrator import reconciliation, winding_down
 from alina.orchestrator.runtime import Runtime
 
 CYCLES, TRADES, REFUSALS = 30, 3, 1
@@ -226,6 +226,7 @@ def _close_the_books(runtime: Runtime) -> list[str]:
         uow.ledger.set_trading_state(
             runtime.account, TradingState.HALTED, reason="the demo has ended", at=runtime.clock.now()
         )
+    winding_down.cancel_open_orders(runtime)  # the stops that wait
     deadline = time.monotonic() + runtime.settings.execution.settle_after.total_seconds() + 10
     while True:
         differences = reconciliation.reconcile(runtime)

@@ -9,8 +9,15 @@ from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
 from alina.domain.decisions import Decision, Proposal, content_hash
-from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState, PlacedOrder, client_order_id_for
-from alina.domain.portfolio import CloseReason
+from alina.domain.orders import (
+    LedgerOrder,
+    Order,
+    OrderSide,
+    OrderState,
+    OrderType,
+    PlacedOrder,
+    client_order_id_for,
+)
 from alina.errors import LedgerError
 from alina.ledger.part import (
     Part,
@@ -19,7 +26,6 @@ from alina.ledger.part import (
     is_older,
     locked_account,
     locked_order,
-    may_rest,
     record_of,
     values_of,
 )
@@ -114,17 +120,15 @@ class Orders(Part):
         answer = self._session.scalar(query.where(OrderRow.client_order_id == client_order_id))
         return found(answer, f"order {client_order_id}")
 
-    def protective_orders(self, account: str, symbol: str) -> list[LedgerOrder]:
-        """Stops of a symbol that rest on the exchange or may, re-priced ones too; oldest first.
+    def resting_sales(self, account: str, symbol: str) -> list[LedgerOrder]:
+        """Sales of a symbol that wait on the exchange for their price, or may: stops above all; oldest first.
 
-        Like every order they are unsettled, but they wait for a price and not for an answer.
+        Like every order they are unsettled, but an exit need not wait for them: it takes their place.
         """
         query = (
             select(OrderRow)
-            .join(DecisionRow, DecisionRow.id == OrderRow.decision_id)
-            .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
             .where(OrderRow.account == account, OrderRow.symbol == symbol, ~OrderRow.settled)
-            .where(ProposalRow.close_reason == CloseReason.STOP_LOSS, may_rest(OrderRow.order_type))
+            .where(OrderRow.side == OrderSide.SELL, OrderRow.order_type != OrderType.MARKET)
             .order_by(OrderRow.created_at)
         )
         rows = self._session.scalars(query.execution_options(populate_existing=True))

@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from alina.db.tables import AccountRow, Base, OrderRow
-from alina.domain.orders import OrderType
 from alina.domain.portfolio import TradingState
 from alina.domain.records import Record
 from alina.errors import LedgerError
@@ -90,12 +89,6 @@ def found(row: T | None, what: str) -> T:
 def is_older(column: Any, age: timedelta) -> ColumnElement[bool]:
     """Whether a wall time of the database lies at least this far back."""
     condition: ColumnElement[bool] = column <= func.clock_timestamp() - age
-    return condition
-
-
-def may_rest(order_type: Any) -> ColumnElement[bool]:
-    """Whether an order of this type may wait on the exchange for its price."""
-    condition: ColumnElement[bool] = order_type != OrderType.MARKET
     return condition
 
 

@@ -11,7 +11,7 @@ from alina.domain.decisions import Proposal, content_hash
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
-from alina.ledger.part import Part, found, is_older, may_rest, record_of, values_of
+from alina.ledger.part import Part, found, is_older, record_of, values_of
 
 
 class Proposals(Part):
@@ -53,10 +53,9 @@ class Proposals(Part):
     def has_pending_exit(self, account: str, symbol: str) -> bool:
         """Whether a sale is undecided, or approved and not settled.
 
-        A protective stop counts only until it may rest: it waits for its price, and an exit takes its place.
+        A stop is none, and no other sale once it may rest: an exit takes its place.
         """
-        is_stop = ProposalRow.close_reason == CloseReason.STOP_LOSS
-        rests = and_(is_stop, may_rest(ProposalRow.order_type), OrderRow.client_order_id.is_not(None))
+        is_under_way = ~OrderRow.settled & (OrderRow.order_type == OrderType.MARKET)
         sale = (
             select(ProposalRow.id)
             .outerjoin(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
@@ -64,7 +63,7 @@ class Proposals(Part):
             .where(ProposalRow.account == account, ProposalRow.symbol == symbol)
             .where(ProposalRow.side == OrderSide.SELL, ProposalRow.order_type != OrderType.STOP_LIMIT)
             .where(DecisionRow.id.is_(None) | (DecisionRow.verdict == "approved"))
-            .where(OrderRow.client_order_id.is_(None) | ~OrderRow.settled, func.coalesce(~rests, True))
+            .where(OrderRow.client_order_id.is_(None) | is_under_way)
         )
         return self._session.scalar(select(exists(sale))) is True
 

@@ -91,12 +91,12 @@ def _make_way(runtime: Runtime, proposal_id: UUID) -> bool:
 
 
 def withdraw(runtime: Runtime, symbol: str) -> bool:
-    """Cancel the protective orders of a symbol and settle what became of them. Whether there was any.
+    """Cancel the sales of a symbol that rest, and settle what became of them. Whether there were any.
 
     Raises ExchangeUnavailable (transient), also while the exchange has not said that one is over.
     """
     with runtime.unit_of_work() as uow:
-        resting = [known.order for known in uow.ledger.protective_orders(runtime.account, symbol)]
+        resting = [known.order for known in uow.ledger.resting_sales(runtime.account, symbol)]
     for order in resting:
         runtime.exchange.cancel(symbol, order.client_order_id)
         if not settle(runtime, order.client_order_id).settled:

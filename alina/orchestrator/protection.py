@@ -38,7 +38,7 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
         position = uow.ledger.open_position(runtime.account, symbol)
         if position is None or uow.ledger.has_pending_exit(runtime.account, symbol):
             return
-        rests = bool(uow.ledger.protective_orders(runtime.account, symbol))
+        rests = bool(uow.ledger.resting_sales(runtime.account, symbol))
     ticker, now = runtime.exchange.ticker(symbol), runtime.clock.now()
     reason = due(position, ticker, now)
     if reason is CloseReason.STOP_LOSS and rests:

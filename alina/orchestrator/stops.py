@@ -54,7 +54,7 @@ def _protect(runtime: Runtime, position: Position) -> None:
         if uow.ledger.has_pending_exit(account, symbol) or uow.ledger.is_entering(account, symbol):
             return  # its settlement asks for another pass
         unsent = uow.ledger.unsent_stops(account, symbol)
-        resting = uow.ledger.protective_orders(account, symbol)
+        resting = uow.ledger.resting_sales(account, symbol)
     if unsent:
         execution.execute(runtime, unsent[0])
     elif not resting:
@@ -116,6 +116,8 @@ def _keep(runtime: Runtime, known: LedgerOrder) -> None:
     """Leave a resting stop alone, or replace it. What the exchange says of it now comes first."""
     symbol = known.order.symbol
     known = execution.settle(runtime, known.order.client_order_id)
+    if known.settled:
+        _replace(runtime, symbol)
     if known.settled or known.state is OrderState.SUBMITTING:
         return
     with runtime.unit_of_work() as uow:

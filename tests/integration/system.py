@@ -97,16 +97,22 @@ class RunningVenue:
 
 
 @contextmanager
-def running_venue(home: Path, *, symbols: int) -> Iterator[RunningVenue]:
-    """A venue on loopback, ended afterwards."""
+def running_venue(
+    home: Path, *, symbols: int, speed: int = 0, hours: int = WARMUP + 3
+) -> Iterator[RunningVenue]:
+    """A venue on loopback, ended afterwards; in the same home it goes on where the last one ended.
+
+    From the beginning on, prices fall a quarter an hour, for twenty hours.
+    """
     names = [f"T{number:03}/USDT" for number in range(symbols)]
-    _write_candles(home / "candles.csv")
+    _write_candles(home / "candles.csv", hours)
     folder = home / "venue"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
+    (folder / "venue.url").unlink(missing_ok=True)
     spec = VenueSpec(
         folder=folder,
         listings=tuple(Listing(name, str(home / "candles.csv")) for name in names),
-        speed=Decimal(0),
+        speed=Decimal(speed),
         warmup=WARMUP,
         balances={"USDT": Decimal(1_000_000)},
         api_key=str(KEYS.api_key),
@@ -133,12 +139,12 @@ def tethered() -> tuple[str, ...]:
     return sys.executable, "-I", "-S", tether.__file__, str(os.getpid())
 
 
-def _write_candles(path: Path) -> None:
+def _write_candles(path: Path, hours: int) -> None:
     """Candles that rise and fall slowly around 100, with volume enough for any order here."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["timestamp", "open", "high", "low", "close", "volume"])
-        for number in range(WARMUP + 3):
+        for number in range(hours):
             opening, closing_price = _price(number), _price(number + 1)
             high, low = max(opening, closing_price) + Decimal("0.50"), min(opening, closing_price) - 1
             opened = FIRST_OPEN + number * HOUR
