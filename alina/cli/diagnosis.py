@@ -19,6 +19,7 @@ from alina.config import Settings
 from alina.db import migrations
 from alina.domain.runs import CompletionRequest, Message
 from alina.embedded.folder import DataFolder
+from alina.embedded.lock import PidLock
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.embedded.server import packaged
@@ -26,7 +27,7 @@ from alina.errors import AlinaError, ModelUnavailable
 from alina.llm.registry import check_model, model_path
 from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
-from alina.orchestrator.stack import NEEDED_SPACE
+from alina.orchestrator.stack import NEEDED_SPACE, VENUE
 from alina.venue.candles_csv import Series, load_series
 from alina.venue.spec import Listing
 
@@ -230,7 +231,8 @@ def _clock(settings: Settings) -> tuple[Level, str, str]:
 
 
 def _venue_runs(settings: Settings) -> bool:
-    return (settings.data_folder / "venue/venue.url").exists()
+    """By its lock: a venue that was killed leaves its address behind."""
+    return PidLock(settings.data_folder / f"run/{VENUE}.pid").holder() is not None
 
 
 _CHECKS: dict[str, Look] = {

@@ -70,7 +70,7 @@ def _answer(name: str, number: int, line: bytes) -> Mapping[str, Any]:
         answer = None
     if not isinstance(answer, dict) or answer.get("error", "busy") != "busy":
         raise ModelUnavailable(
-            f'script {name}, line {number}: write a JSON object, {{"text": "..."}} or {{"error": "busy"}}'
+            f'script {name}, line {number}: write a JSON object, {{"text":"..."}} or {{"error":"busy"}}'
         )
     return answer
 

@@ -78,6 +78,16 @@ def test_doctor_tells_a_wrong_candle_from_what_to_do_about_it(folder: Path, comm
     assert found["remedy"] == "correct or remove the row"
 
 
+def test_doctor_knows_a_venue_that_was_killed_from_one_that_does_not_answer(
+    folder: Path, command: InProcess
+) -> None:
+    left = folder / ".alina/data/venue/venue.url"
+    left.parent.mkdir(parents=True)
+    left.write_text("http://127.0.0.1:1")
+    levels = {one["check"]: one["level"] for one in command("doctor", "--json").json}
+    assert (levels["exchange"], levels["clock"]) == ("ok", "ok")
+
+
 def test_doctor_warns_of_gaps_between_candles(folder: Path, command: InProcess) -> None:
     hours = [hour for hour in range(300) if not 100 <= hour < 105]
     rows = [f"{1_500_001_200_000 + hour * 3_600_000},1,1,1,1,1" for hour in hours]
