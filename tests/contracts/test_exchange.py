@@ -41,7 +41,7 @@ def venue(folder: Path, **changes: Any) -> Iterator[str]:
         yield _url_when_ready(process, folder / "venue.url")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def venue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _url_when_ready(process: subprocess.Popen[bytes], file: Path) -> str:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if file.exists():
             return file.read_text().strip()

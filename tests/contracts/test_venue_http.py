@@ -63,7 +63,7 @@ class Venue:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -462,7 +462,7 @@ def test_after_the_last_candle_the_market_is_closed_and_its_time_stands_still(tm
         ReplayClock(venue.url),
         venue.client(),
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while venue.market_ms() < end:
         assert time.monotonic() < deadline
     assert not client.load_markets()[SYMBOL]["active"]

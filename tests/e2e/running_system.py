@@ -70,7 +70,7 @@ monitoring: {reconcile_interval: 1s, sweep_interval: 2s, health_interval: 5s, ma
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, *, within: float = 60) -> T:
+def eventually(look: Callable[[], T], what: str, *, within: float = 120) -> T:
     """The first true value of `look`. What is transient meanwhile is no failure; the deadline is."""
     deadline = time.monotonic() + within
     while True:
@@ -139,7 +139,7 @@ class RunningSystem:
         done = self.command("down")
         assert done.returncode == 0, done.stderr
         if self._up is not None:
-            self._up.wait(timeout=10)
+            self._up.wait(timeout=60)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Any command, to its end."""
@@ -192,7 +192,7 @@ class RunningSystem:
 
     def assert_nothing_is_left(self) -> None:
         """No process, no socket, and the locks are free."""
-        eventually(lambda: not self.processes(), "no process is left", within=5)
+        eventually(lambda: not self.processes(), "no process is left")
         here = str(self.folder.path)
         assert [one for one in psutil.process_iter() if here in " ".join(_command_line(one))] == []
         assert [path for path in self.folder.path.rglob("*") if path.is_socket()] == []
@@ -258,7 +258,7 @@ class RunningSystem:
         """Orders, fills and balances of venue and ledger are the same, and one order a proposal."""
         with self.halted():
             assert comparison.look(self.runtime).differences == []
-            assert self._orders_on_venue() == self._orders_in_ledger()
+            assert self.orders_on_venue() == self._orders_in_ledger()
 
     def _orders_in_ledger(self) -> set[str]:
         """Client order ids that the exchange has acknowledged; no proposal has two decisions or orders."""
@@ -273,7 +273,7 @@ class RunningSystem:
             if trail.order is not None and trail.order.exchange_order_id is not None
         }
 
-    def _orders_on_venue(self) -> set[str]:
+    def orders_on_venue(self) -> set[str]:
         """Every order that the venue has, by its own evidence; each id once."""
         keys = bootstrap.venue_keys(self.settings)
         options = venue_options(bootstrap.venue_url(self.settings))

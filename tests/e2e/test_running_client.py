@@ -71,7 +71,7 @@ def test_the_example_of_the_readme_runs_as_it_stands(system: RunningSystem) -> N
         cwd=system.home,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         check=False,
     )
 

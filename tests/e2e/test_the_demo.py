@@ -23,7 +23,7 @@ def demo() -> "Iterator[tuple[subprocess.CompletedProcess[str], Path]]":
     place = Path(tempfile.mkdtemp(prefix="alina-e2e-"))  # not pytest's own: see conftest.py
     command = [sys.executable, "-m", "alina.cli.main", "demo", "--seconds", "20"]
     command += ["--folder", str(place / "runs"), "--model", f"scripted:{write_script(place)}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=180, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=280, check=False)
     (home,) = (place / "runs").iterdir()
     yield done, home
     shutil.rmtree(place)

@@ -49,7 +49,7 @@ def at_once(factory: Factory, work: Callable[[Ledger], T], sessions: int = 4) ->
     def in_one_transaction(_: int) -> T:
         with transaction(factory) as session:
             session.connection()
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return work(Ledger(session))
 
     with ThreadPoolExecutor(sessions) as pool:
