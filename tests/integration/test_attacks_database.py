@@ -240,11 +240,15 @@ def test_one_roles_password_does_not_open_the_other(engines: dict[str, Engine]) 
             stranger.connect()
 
 
-def test_no_role_can_call_what_is_made_for_the_owner(owner: Engine, engines: dict[str, Engine]) -> None:
-    """A function that runs as its owner would lend the owner's rights: there is none."""
-    query = text("SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace")
+@pytest.mark.parametrize(
+    "weakness",
+    ["prosecdef", "prorettype = 'trigger'::regtype AND NOT coalesce(proconfig::text ~ 'search_path', false)"],
+    ids=["lends its owner's rights", "looks names up where its caller says"],
+)
+def test_no_function_of_ours_can_be_turned_by_its_caller(owner: Engine, weakness: str) -> None:
+    query = f"SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND {weakness}"  # noqa: S608
     with owner.connect() as connection:
-        assert connection.scalars(query).all() == []
+        assert connection.scalars(text(query)).all() == []
 
 
 def test_a_search_path_of_an_agents_own_ends_with_its_session(engines: dict[str, Engine]) -> None:
