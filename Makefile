@@ -33,7 +33,7 @@ bench: $(INSTALLED) ## measure speed and memory
 	$(BIN)/pytest tests/bench -m bench -s
 
 chaos: $(INSTALLED) ## kill processes and servers at every moment
-	$(BIN)/pytest tests/chaos
+	$(BIN)/python tests/chaos $(CHAOS)
 
 clean: ## remove .venv and every cache; the data folder stays
 	rm -rf .venv build dist .*_cache .hypothesis

@@ -12,22 +12,25 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import alina.orchestrator
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
 FOLDER = Path(alina.orchestrator.__file__).parent
+#: modules that read and log only, or run beside the workers; every other module with a door is on the path
+ELSEWHERE = frozenset({"health", "replay", "maintenance", "supervisor", "processes", "restarts", "stack"})
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """One use of a door: `execution._submit exchange.submit` or, if it is one of several, `... 2`."""
 
-    module: str
     name: str
-    first_line: int
-    last_line: int
+    #: where its expression begins: two doors may stand in one line
+    line: int
+    column: int
 
 
 @cache
@@ -41,45 +44,68 @@ def sites(module: str) -> tuple[Site, ...]:
     return tuple(found)
 
 
+def points_of_the_path() -> frozenset[str]:
+    """Both points of every site, by name."""
+    modules = sorted({file.stem for file in FOLDER.glob("*.py")} - ELSEWHERE)
+    names = [site.name for module in modules for site in sites(module)]
+    return frozenset(f"{when} {name}" for when in ("before", "after") for name in names)
+
+
 def _sites_of(module: str, function: ast.FunctionDef) -> Iterator[Site]:
     uses = [
-        (node, door)
+        (node.lineno, node.col_offset, door)
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and (door := _door(node)) is not None
+        if isinstance(node, ast.Attribute | ast.Call) and (door := _door(node)) is not None
     ]
     count: dict[str, int] = {}
-    for node, door in sorted(uses, key=lambda use: (use[0].lineno, use[0].col_offset)):
+    for line, column, door in sorted(uses):
         count[door] = count.get(door, 0) + 1
         number = f" {count[door]}" if count[door] > 1 else ""
-        yield Site(module, f"{module}.{function.name} {door}{number}", node.lineno, node.end_lineno or 0)
+        yield Site(f"{module}.{function.name} {door}{number}", line, column)
 
 
-def _door(node: ast.Attribute) -> str | None:
-    """The door that an expression names: `runtime.send`, `runtime.exchange.find`, `exchange.find`."""
+def _door(node: ast.Attribute | ast.Call) -> str | None:
+    """The door that an expression opens: `runtime.send`, `runtime.exchange.find`, `exchange.find`.
+
+    A call that is handed the whole exchange, `sync(runtime.exchange, ...)`, is a door too.
+    """
+    if isinstance(node, ast.Call):
+        is_handed = any(isinstance(one, ast.Attribute) and _is_exchange(one) for one in node.args)
+        return "exchange" if is_handed else None
     owner, name = node.value, node.attr
     if isinstance(owner, ast.Name) and owner.id == "runtime" and name in ("unit_of_work", "send"):
         return "commit" if name == "unit_of_work" else "send"
-    if isinstance(owner, ast.Attribute) and owner.attr == "exchange":
-        owner = owner.value  # of a runtime; `settings.market.exchange` is no door
-        return f"exchange.{name}" if isinstance(owner, ast.Name) else None
-    if isinstance(owner, ast.Name) and owner.id == "exchange":
+    is_exchange = isinstance(owner, ast.Attribute) and _is_exchange(owner)
+    if is_exchange or (isinstance(owner, ast.Name) and owner.id == "exchange"):
         return f"exchange.{name}"
     return None
 
 
+def _is_exchange(node: ast.Attribute) -> bool:
+    """`runtime.exchange`; `settings.market.exchange` is a section of the settings."""
+    return node.attr == "exchange" and isinstance(node.value, ast.Name)
+
+
 def site_of_caller() -> str:
-    """The site that is running now: the innermost frame of the orchestrator's own source."""
+    """The site that is running now: where the innermost frame of the orchestrator's own source stands."""
     frame = sys._getframe(1)
     while Path(frame.f_code.co_filename).parent != FOLDER:
         if frame.f_back is None:
             raise AssertionError("a door was opened from outside of the orchestrator")
         frame = frame.f_back
     module = Path(frame.f_code.co_filename).stem
-    line = frame.f_lineno
+    place = _place(frame)
     for site in sites(module):
-        if site.first_line <= line <= site.last_line:
+        if (site.line, site.column) == place:
             return site.name
-    raise AssertionError(f"{module}.py line {line} opens a door that its source does not name")
+    raise AssertionError(f"{module}.py line {place[0]} opens a door that its source does not name")
+
+
+def _place(frame: FrameType) -> tuple[int | None, int | None]:
+    """Line and column at which the expression begins that the frame is at (PEP 657)."""
+    positions = list(frame.f_code.co_positions())
+    line, _, column, _ = positions[frame.f_lasti // 2]
+    return line, column
 
 
 def with_points(runtime: Runtime, meet: Callable[[str], None]) -> Runtime:

@@ -1,12 +1,12 @@
-"""An executor that dies: a real process, forked so that it starts in milliseconds, killed by SIGKILL."""
+"""Processes that trade and die: forked from one that has loaded everything, ended by SIGKILL."""
 
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,56 +15,56 @@ from uuid import UUID
 
 from crash_points import with_points
 
-from alina.db.engine import make_engine, session_factory, transaction
+from alina.domain.evaluation import ExperimentState
+from alina.domain.orders import LedgerOrder, OrderState, OrderType
 from alina.domain.portfolio import WindDown
-from alina.errors import ExchangeError, TransientError
-from alina.exchange.candle_store import CandleStore
-from alina.ledger import Ledger
-from alina.memory.store import PostgresMemory
-from alina.orchestrator import cycle, execution, learning, protection, reconciliation, sweeping, winding_down
+from alina.errors import AlinaError, ExchangeError, TransientError
+from alina.orchestrator import (
+    cycle,
+    execution,
+    learning,
+    polling,
+    reconciliation,
+    stops,
+    sweeping,
+    winding_down,
+)
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
-#: wall seconds after which what is not done counts as stuck
-LIMIT = 40.0
+Meet = Callable[[str], None]
+KILLED = -signal.SIGKILL
+STUCK = 255
 NOTHING = timedelta(0)
 
 
-class NoEmbedder:
-    """Every text at one place: what is remembered is no part of these tests, and weights load slowly."""
+@dataclass(frozen=True)
+class Desk:
+    """What the two kinds of process that trade work with, each with its own role of the database.
 
-    dimensions = 256
+    `agent` has neither the exchange's keys nor the right to store an order, `executor` has no agents.
+    """
 
-    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        return [(1.0,) + (0.0,) * (self.dimensions - 1) for _ in texts]
+    agent: Runtime
+    executor: Runtime
+    #: whether at the end a position may be held, and a stop order rest for it
+    holds: bool = False
 
-
-def units_of_work(database_url: str) -> Callable[[], Any]:
-    """On connections of this process's own."""
-    factory = session_factory(make_engine(database_url))
-
-    @contextmanager
-    def unit_of_work() -> Iterator[UnitOfWork]:
-        with transaction(factory) as session:
-            yield UnitOfWork(Ledger(session), CandleStore(session), PostgresMemory(session, NoEmbedder()))
-
-    return unit_of_work
+    def meeting(self, meet: Meet, send: Callable[..., None]) -> "Desk":
+        """The same, meeting every point."""
+        agent, executor = (with_points(replace(one, send=send), meet) for one in (self.agent, self.executor))
+        return replace(self, agent=agent, executor=executor)
 
 
 @dataclass
 class Fuse:
-    """Kills the process when it meets `name` for the `occurrence`-th time; notes every point it meets."""
+    """Kills the process when it meets `point` for the `occurrence`-th time."""
 
-    name: str = ""
+    point: str
     occurrence: int = 1
-    record: Path | None = None
-    _met: dict[str, int] = field(default_factory=dict)
 
     def meet(self, point: str) -> None:
-        self._met[point] = self._met.get(point, 0) + 1
-        if self.record is not None:
-            with self.record.open("a") as file:
-                file.write(f"{point}\n")
-        if (point, self._met[point]) == (self.name, self.occurrence):
+        self.occurrence -= point == self.point
+        if self.occurrence == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -80,71 +80,115 @@ class KillAfter:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def trade_until_done(runtime: Runtime, database_url: str, meet: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class Recorder:
+    """Notes every point that is met, one a line."""
+
+    file: Path
+
+    def meet(self, point: str) -> None:
+        with self.file.open("a") as lines:
+            lines.write(f"{point}\n")
+
+    def points(self) -> list[str]:
+        return self.file.read_text().splitlines()
+
+
+def nothing_happens(point: str) -> None:
+    """No point of a process that is left alone does anything."""
+
+
+@dataclass
+class _Broker:
+    """The messages of one process. Who kills it has lost them: only the database remembers."""
+
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def send(self, *message: Any) -> None:
+        self.sent.append(message)
+
+    def deliver(self, desk: Desk) -> None:
+        while self.sent:
+            task, *arguments = self.sent.pop(0)
+            with suppress(AlinaError):  # the task fails, or is repeated
+                _TASKS[task](desk, *arguments)
+
+
+def trade_until_done(desk: Desk, meet: Meet, *, within: float) -> None:
     """What beat, the broker and the workers do with an account, in one loop, until nothing is left to do.
 
-    A message that is sent lives in this process only: whoever kills it has lost the broker's messages too.
+    Raises AssertionError once that took `within` seconds.
     """
-    sent: list[tuple[Any, ...]] = []
-    own = replace(
-        runtime, unit_of_work=units_of_work(database_url), send=lambda *message: sent.append(message)
-    )
-    parts = with_points(own, meet)
-    deadline = time.monotonic() + LIMIT
+    broker = _Broker()
+    parts = desk.meeting(meet, broker.send)
+    deadline = time.monotonic() + within
     while True:
-        with suppress(TransientError, ExchangeError):  # a task would be repeated
-            _work_once(parts, sent)
-        if is_done(own):
+        with suppress(TransientError, ExchangeError):
+            _work_once(parts, broker)
+        left = what_is_left(desk)
+        if not left:
             return
-        assert time.monotonic() < deadline, "stuck"
+        assert time.monotonic() < deadline, f"stuck: {left}"
         time.sleep(0.02)
 
 
-def _work_once(parts: Runtime, sent: list[tuple[Any, ...]]) -> None:
-    sweeping.sweep(parts)
-    _deliver(parts, sent)
-    reconciliation.reconcile(parts)
-    for symbol in parts.settings.market.symbols:
-        protection.propose_exits(parts, symbol)
-    _deliver(parts, sent)
-    reconciliation.reconcile(parts)
-    _deliver(parts, sent)
+def _work_once(desk: Desk, broker: _Broker) -> None:
+    sweeping.sweep(desk.agent)
+    broker.deliver(desk)
+    reconciliation.reconcile(desk.executor)
+    polling.poll(desk.agent)
+    broker.deliver(desk)
+    reconciliation.reconcile(desk.executor)
+    broker.deliver(desk)
 
 
-def _deliver(parts: Runtime, sent: list[tuple[Any, ...]]) -> None:
-    while sent:
-        task, *arguments = sent.pop(0)
-        with suppress(TransientError, ExchangeError):
-            _TASKS[task](parts, *arguments)
-
-
-_TASKS: dict[str, Callable[..., Any]] = {
-    "trading.execute_proposal": lambda parts, name: execution.execute(parts, UUID(name)),
-    "trading.wind_down": winding_down.wind_down,
-    "market.run_cycle": lambda parts, agent, symbol, as_of, key: cycle.run(
-        parts, agent_name=agent, symbol=symbol, as_of=datetime.fromisoformat(as_of), key=key
+_TASKS: Mapping[str, Callable[..., Any]] = {
+    "market.run_cycle": lambda desk, agent, symbol, as_of, key: cycle.run(
+        desk.agent, agent_name=agent, symbol=symbol, as_of=datetime.fromisoformat(as_of), key=key
     ),
-    "learning.evaluate": lambda parts, name: learning.evaluate(parts, UUID(name)),
+    "trading.execute_proposal": lambda desk, name: execution.execute(desk.executor, UUID(name)),
+    "trading.wind_down": lambda desk: winding_down.wind_down(desk.executor),
+    "trading.protect": lambda desk: stops.protect(desk.executor),
+    "learning.evaluate": lambda desk, name: learning.evaluate(desk.agent, UUID(name)),
+    "learning.advance_experiment": lambda desk, agent: learning.advance(desk.agent, agent, cases_at_once=1),
 }
 
 
-def is_done(parts: Runtime) -> bool:
-    """Every proposal decided, every order settled, every position sold and its trade evaluated."""
-    with parts.unit_of_work() as uow:
-        ledger = uow.ledger
-        return not (
-            ledger.undecided_proposals(older_than=NOTHING)
-            or ledger.approved_without_order(older_than=NOTHING)
-            or ledger.unsettled_orders()
-            or ledger.open_positions(parts.account)
-            or ledger.unevaluated_trades()
-            or ledger.unfinished_runs(older_than=NOTHING)
-            or ledger.account(parts.account).wind_down is not WindDown.NONE
-        )
+def what_is_left(desk: Desk) -> list[str]:
+    """What still has to move on, one line each: a proposal, an order, a position, a trade, a run, a wish."""
+    with desk.executor.unit_of_work() as uow:
+        return _rows_left(desk, uow)
 
 
-def forked(job: Callable[[], None], *, within: float = LIMIT + 20) -> int:
-    """Run a job in a process of its own; its exit code, -9 if it was killed, 255 if it was stuck."""
+def _rows_left(desk: Desk, uow: UnitOfWork) -> list[str]:
+    ledger, account = uow.ledger, desk.executor.account
+    left = [f"proposal {one} is not decided" for one in ledger.undecided_proposals(older_than=NOTHING)]
+    left += [f"proposal {one} has no order" for one in ledger.approved_without_order(older_than=NOTHING)]
+    left += [
+        f"order {one.order.client_order_id} is {one.state.value}"
+        for one in ledger.unsettled_orders()
+        if not (desk.holds and is_resting_stop(one))
+    ]
+    if not desk.holds:
+        left += [f"{one.quantity} {one.symbol} is held" for one in ledger.open_positions(account)]
+    left += [f"trade {one.id} is not evaluated" for one in ledger.unevaluated_trades()]
+    left += [f"run {one.key} has not ended" for one in ledger.unfinished_runs(older_than=NOTHING)]
+    left += [
+        f"experiment {one.key} has not ended"
+        for one in ledger.experiments(limit=20)
+        if one.state is ExperimentState.RUNNING
+    ]
+    wish = ledger.account(account).wind_down
+    return left if wish is WindDown.NONE else [*left, f"the account shall {wish.value}"]
+
+
+def is_resting_stop(known: LedgerOrder) -> bool:
+    """Whether it waits on the exchange for its trigger, as it should."""
+    return known.order.order_type is OrderType.STOP_LIMIT and known.state is OrderState.OPEN
+
+
+def started(job: Callable[[], None]) -> int:
+    """The pid of a process of its own that does a job."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -158,12 +202,17 @@ def forked(job: Callable[[], None], *, within: float = LIMIT + 20) -> int:
         finally:
             sys.stderr.flush()
             os._exit(code)
+    return pid
+
+
+def exit_code(pid: int, *, within: float) -> int:
+    """How it ended, KILLED if by SIGKILL; STUCK if it had to be killed after `within` seconds."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+        time.sleep(0.003)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    return 255
+    return STUCK

@@ -1,33 +1,14 @@
-"""The quick part of `make chaos`: every door of the path is a crash point, and some of them are met."""
+"""The quick part of `make chaos`: the scenarios meet every point, and one of each kind is killed."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from crash_points import sites
-from proving_ground import Ground, kill_at, points_of, proving_ground, trade_through_faults
-from scenarios import SCENARIOS
+from chaos_cases import KillAgain, KillAt, KillAtAnyMoment, SideBySide, VenueFails, points_of
+from crash_points import ELSEWHERE, points_of_the_path, sites
+from proving_ground import Ground, make_databases
+from scenarios import SCENARIOS, UNREACHABLE, trade
 
-#: the modules between a proposal and its settled order
-PATH = (
-    "execution",
-    "halting",
-    "protection",
-    "reconciliation",
-    "review",
-    "snapshot",
-    "sweeping",
-    "winding_down",
-)
-#: what no scenario reaches: an experiment places no orders, the venue of these tests takes its fees in what
-#: is traded, and no position becomes too small to be sold
-NOT_MET = {
-    "sweeping.sweep send 5",
-    "execution._fee_rates exchange.ticker",
-    "protection.close_dust commit 2",
-    "protection.close_dust exchange.market",
-}
-#: around the request itself, and each side of every commit before and after it
+#: around the request itself, each side of every commit before and after it, and a message
 KILLS = (
     "before review.decide commit 2",
     "after review.decide commit 2",
@@ -40,36 +21,62 @@ KILLS = (
     "before execution.settle commit 3",
     "after execution.settle commit 3",
     "before execution._after_settlement send",
+    "after polling.poll_symbol exchange",
 )
 
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Ground]:
     home = tmp_path_factory.mktemp("chaos")
-    with proving_ground(home, postgres_server, symbols=60) as ground:
-        yield ground
+    ground = Ground(home, make_databases(postgres_server, "chaos_quick"))
+    ground.warm_up(trade)
+    yield ground
+    ground.dispose()
 
 
-def test_the_scenarios_meet_every_commit_request_and_message_of_the_path(
-    ground: Ground, tmp_path: Path
-) -> None:
-    met: set[str] = set()
-    for number, scenario in enumerate(SCENARIOS.values()):
-        met |= set(points_of(ground, tmp_path / f"{number}.txt", scenario))
-    named = {site.name for module in PATH for site in sites(module)}
-    assert {f"{when} {name}" for when in ("before", "after") for name in named - NOT_MET} - met == set()
+def test_the_scenarios_meet_every_commit_request_and_message_of_the_path(ground: Ground) -> None:
+    met = {
+        point
+        for scenario in SCENARIOS.values()
+        for point in points_of(ground, scenario)
+        if scenario.is_about(point)
+    }
+    unreachable = {f"{when} {site}" for when in ("before", "after") for site in UNREACHABLE}
+
+    assert points_of_the_path() - unreachable - met == set()
+    assert unreachable & met == set()
+
+
+def test_what_is_left_out_of_the_path_sends_nothing_to_an_exchange() -> None:
+    doors = [site.name for module in ELSEWHERE for site in sites(module)]
+
+    assert [name for name in doors if name.endswith(("submit", "cancel", "send"))] == []
 
 
 @pytest.mark.parametrize("point", KILLS)
 def test_an_executor_killed_by_the_system_leaves_one_order_and_equal_books(
     ground: Ground, point: str
 ) -> None:
-    result = kill_at(ground, SCENARIOS["a trade"], point, 1)
-    assert result.faults == 1, "the point was met"
+    result = KillAt("a trade", point).run(ground)
+
     assert result.wrong == []
+    assert result.killed_at == point
 
 
-def test_ten_trades_through_faults_of_the_venue_end_with_equal_books(ground: Ground) -> None:
-    result = trade_through_faults(ground, seed=1)
+@pytest.mark.parametrize(
+    "case",
+    [KillAgain("halt and flatten", seed=1), KillAtAnyMoment(seed=1), SideBySide(seed=1)],
+    ids=lambda one: one.name,
+)
+def test_executors_killed_in_other_ways_leave_one_order_and_equal_books(
+    ground: Ground, case: KillAgain | KillAtAnyMoment | SideBySide
+) -> None:
+    assert case.run(ground).wrong == []
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_trades_through_faults_of_the_venue_end_with_equal_books(ground: Ground, seed: int) -> None:
+    result = VenueFails(seed).run(ground)
+
+    assert result.wrong == []
     assert result.faults >= 20
-    assert result.wrong == []
