@@ -98,26 +98,31 @@ class RunningVenue:
 
 @contextmanager
 def running_venue(
-    home: Path, *, symbols: int, speed: int = 0, hours: int = WARMUP + 3
+    home: Path, *, symbols: int, speed: int = 0, hours: int = WARMUP + 3, fees_in_bnb: bool = False
 ) -> Iterator[RunningVenue]:
     """A venue on loopback, ended afterwards; in the same home it goes on where the last one ended.
 
     From the beginning on, prices fall a quarter an hour, for twenty hours.
     """
     names = [f"T{number:03}/USDT" for number in range(symbols)]
+    bnb: dict[str, Any] = (
+        {"fee_asset": "BNB", "fee_asset_prices": {"USDT": Decimal(600)}} if fees_in_bnb else {}
+    )
+    listed = (*names, "BNB/USDT") if fees_in_bnb else names
     _write_candles(home / "candles.csv", hours)
     folder = home / "venue"
     folder.mkdir(exist_ok=True)
     (folder / "venue.url").unlink(missing_ok=True)
     spec = VenueSpec(
         folder=folder,
-        listings=tuple(Listing(name, str(home / "candles.csv")) for name in names),
+        listings=tuple(Listing(name, str(home / "candles.csv")) for name in listed),
         speed=Decimal(speed),
         warmup=WARMUP,
-        balances={"USDT": Decimal(1_000_000)},
+        balances={"USDT": Decimal(1_000_000)} | ({"BNB": Decimal(1)} if fees_in_bnb else {}),
         api_key=str(KEYS.api_key),
         secret=str(KEYS.secret),
         faults=True,
+        **bnb,
     )
     spec.write(folder / "spec.json")
     process = subprocess.Popen(
