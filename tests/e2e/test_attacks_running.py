@@ -50,11 +50,15 @@ def test_forged_messages_fail_and_move_nothing(client: Client, system: RunningSy
         ([unknown, "1000000"], {}),
         ([known, "1000000"], {}),
         ([known], {"quantity": "1000000"}),
+        ([7], {}),
+        (["7" * 1_000_000], {}),
     ]
     answers = [client.app.send_task(EXECUTE, *arguments) for arguments in forged]
-    for answer, arguments in zip(answers, forged, strict=True):
+    for name in ("trading.submit", "alina.orchestrator.execution.execute"):
+        answers.append(client.app.send_task(name, [known], queue="execution"))
+    for answer in answers:
         answer.get(timeout=60, propagate=False)
-        assert answer.failed(), arguments
+        assert answer.failed(), answer.id
     system.assert_books_agree()
 
 
