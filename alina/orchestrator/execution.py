@@ -78,14 +78,17 @@ def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
 def _make_way(runtime: Runtime, proposal_id: UUID) -> bool:
     """Whether a stop was taken off the exchange so that this exit can sell what it holds.
 
-    If the process dies after it, the exit is undecided and is sent again; if it is denied or too late,
-    the stop is placed again.
+    What the kernel would deny anyway takes none away. If the process dies after it, the exit is undecided
+    and is sent again; if it is denied or too late by then, the stop is placed again.
     """
     with runtime.unit_of_work() as uow:
         proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
         account = halting.in_force(runtime.settings, uow.ledger.account(proposal.account))
-    is_exit = proposal.reduce_only and proposal.trigger_price is None
-    if not is_exit or decision is not None or account.trading_state is TradingState.HALTED:
+        held = uow.ledger.open_position(runtime.account, proposal.symbol)
+    is_exit = proposal.reduce_only and proposal.trigger_price is None and proposal.account == runtime.account
+    if not is_exit or held is None or proposal.quantity > held.quantity:
+        return False
+    if decision is not None or account.trading_state is TradingState.HALTED:
         return False
     return proposal.expires_at >= runtime.clock.now() and withdraw(runtime, proposal.symbol)
 
