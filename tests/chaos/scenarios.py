@@ -232,7 +232,7 @@ _FEES_IN_BNB = {
 
 _ABOUT_STOPS = ("stops.", "execution.", "protection.", "comparison._compare_resting")
 
-_ABOUT_HALTS = ("winding_down.", "execution.", "halting.")
+_ABOUT_HALTS = ("winding_down.", "execution.", "halting.", "sweeping.")
 
 SCENARIOS: Mapping[str, Scenario] = {
     "a trade": Scenario(trade),
