@@ -11,15 +11,13 @@ from alina.domain.market import Balance, Balances
 from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
 from alina.ledger.part import Part, Prepared, first_row, found, locked_account, record_of, values_of
 
-_LOCK = Prepared("alina_lock", ("text",), "SELECT FROM accounts WHERE name = $1 FOR NO KEY UPDATE")
+LOCK = Prepared("alina_lock", ("text",), "SELECT FROM accounts WHERE name = $1 FOR NO KEY UPDATE")
+#: what `in_force` takes, for a statement on accounts a and system_state s
+STATES = "a.trading_state, a.state_reason, a.wind_down, s.trading_state, s.state_reason"
 _STATES = Prepared(
     "alina_states",
     ("text",),
-    """
-SELECT a.trading_state, a.state_reason, a.wind_down, s.trading_state, s.state_reason
-FROM accounts a LEFT JOIN system_state s ON s.singleton
-WHERE a.name = $1
-""",
+    f"SELECT {STATES} FROM accounts a LEFT JOIN system_state s ON s.singleton WHERE a.name = $1",  # noqa: S608  # no outside text
 )
 
 
@@ -37,11 +35,11 @@ class Accounts(Part):
         The states are read by a statement of their own: one that waits for a lock sees what was committed
         before it began to wait.
         """
-        return _in_force(name, first_row(self._session, (_LOCK, (name,)), (_STATES, (name,))))
+        return in_force(name, first_row(self._session, (LOCK, (name,)), (_STATES, (name,))))
 
     def account(self, name: str) -> AccountState:
         """Its state in force now. Raises LedgerError if unknown."""
-        return _in_force(name, first_row(self._session, (_STATES, (name,))))
+        return in_force(name, first_row(self._session, (_STATES, (name,))))
 
     def system_state(self) -> SystemState:
         """What all accounts together may do; HALTED where nobody ever said."""
@@ -160,7 +158,7 @@ class Accounts(Part):
         return list(self._session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _in_force(name: str, row: tuple[Any, ...] | None) -> AccountState:
+def in_force(name: str, row: tuple[Any, ...] | None) -> AccountState:
     """The stricter of the account's own state and the system's."""
     own, reason, wind_down, system, system_reason = found(row, f"account {name!r}")
     state, of_all = TradingState(own), _system_state(system, system_reason)

@@ -1,12 +1,15 @@
 """What an account has done lately and holds now, counted from the rows in one statement."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Any
 
 from alina.domain.activity import Activity, ActivityQuery
-from alina.domain.portfolio import Position
-from alina.ledger.part import Part, Prepared, first_row
+from alina.domain.portfolio import AccountState, Position
+from alina.ledger.accounts import LOCK, STATES, in_force
+from alina.ledger.part import Part, Prepared, first_row, found
 
+_STATE_COUNT = len(STATES.split(","))
 #: columns of the account's open position in the symbol
 _POSITION = tuple(field.name for field in fields(Position))
 #: `recent` and `closed` are cut by an index; `held` and `opened` are as many as there are open affairs.
@@ -64,7 +67,9 @@ WITH recent AS (
     SELECT as_of, cash + holdings AS total
     FROM equity WHERE account = $1 ORDER BY as_of DESC LIMIT 1
 )
-SELECT reserved.base, reserved.quote, latest.entry_at, latest.same_at,
+SELECT {STATES},
+       {", ".join(f"open_one.{name}" for name in _POSITION)},
+       reserved.base, reserved.quote, latest.entry_at, latest.same_at,
        (SELECT count(*) FROM reservations
         WHERE account = $1 AND created_at > (SELECT clock_timestamp() - interval '1 minute')),
        latest.volume, results.today, exposed.positions, exposed.total, exposed.in_symbol,
@@ -76,28 +81,60 @@ SELECT reserved.base, reserved.quote, latest.entry_at, latest.same_at,
             ORDER BY as_of DESC LIMIT 1),
            (SELECT cash + holdings FROM equity WHERE account = $1 ORDER BY as_of LIMIT 1)),
        results.stops, results.symbol_stops, results.losses, results.symbol_trades, results.symbol_return,
-       EXISTS (SELECT FROM balances WHERE account = $1),
-       {", ".join(f"open_one.{name}" for name in _POSITION)}
-FROM latest, reserved, exposed, results
+       EXISTS (SELECT FROM balances WHERE account = $1)
+FROM latest, reserved, exposed, results, accounts a
+LEFT JOIN system_state s ON s.singleton
 LEFT JOIN positions open_one
-    ON open_one.account = $1 AND open_one.symbol = $3 AND open_one.closed_at IS NULL
+    ON open_one.account = a.name AND open_one.symbol = $3 AND open_one.closed_at IS NULL
+WHERE a.name = $1
 """,  # noqa: S608  # names of fields only
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An account as a review meets it."""
+
+    account: AccountState
+    #: in the symbol asked for
+    position: Position | None
+    activity: Activity
 
 
 class Exposure(Part):
     """The ledger's part that counts for the kernel."""
 
     def activity(self, query: ActivityQuery) -> Activity:
-        """Every figure at once; true until the transaction ends if the account is locked."""
-        return self.activity_and_position(query)[0]
+        """Every figure at once; true until the transaction ends if the account is locked.
 
-    def activity_and_position(self, query: ActivityQuery) -> tuple[Activity, Position | None]:
-        """Every figure, and the open position in the symbol, in one statement."""
-        row = first_row(self._session, (_COUNT, _parameters(query))) or ()
-        activity = Activity(**dict(zip(_FIGURES, row, strict=False)))
-        held = dict(zip(_POSITION, row[len(_FIGURES) :], strict=True))
-        return activity, Position(**held) if held["id"] is not None else None
+        Raises LedgerError if the account is unknown.
+        """
+        return _standing(query, first_row(self._session, (_COUNT, _parameters(query)))).activity
+
+    def locked_standing(self, query: ActivityQuery) -> Standing:
+        """Lock the account until the transaction ends, and then count: in one message, so that the lock is
+        held no longer than it must.
+
+        The figures are a statement of their own: one that waits for a lock sees what was committed before
+        it began to wait. Raises LedgerError if the account is unknown.
+        """
+        calls = ((LOCK, (query.account,)), (_COUNT, _parameters(query)))
+        return _standing(query, first_row(self._session, *calls))
+
+
+def _standing(query: ActivityQuery, row: tuple[Any, ...] | None) -> Standing:
+    states, position, figures = _parts(found(row, f"account {query.account!r}"))
+    held = dict(zip(_POSITION, position, strict=True))
+    return Standing(
+        account=in_force(query.account, states),
+        position=Position(**held) if held["id"] is not None else None,
+        activity=Activity(**dict(zip(_FIGURES, figures, strict=True))),
+    )
+
+
+def _parts(row: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """The row's columns of the states, of the position and of the figures."""
+    return row[:_STATE_COUNT], row[_STATE_COUNT : -len(_FIGURES)], row[-len(_FIGURES) :]
 
 
 def _parameters(query: ActivityQuery) -> tuple[str | datetime, ...]:

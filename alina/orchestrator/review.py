@@ -13,7 +13,6 @@ import structlog
 from alina.domain.decisions import Approval, Decision, Denied, NeedsApproval, Proposal, ReasonCode
 from alina.errors import LedgerError
 from alina.ledger.approvals import DENIED
-from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.orchestrator.snapshot import MarketLook, figures, limits, look, snapshot
 from alina.risk import kernel
@@ -76,12 +75,10 @@ def _decide(
     asked: Limits,
 ) -> Decision:
     """Review and store under the account's lock; what another has stored meanwhile stays."""
-    account = halting.in_force(runtime.settings, uow.ledger.lock_account(proposal.account))
     shown = snapshot(
         runtime,
         uow,
         proposal,
-        account.trading_state,
         seen=seen,
         asked=asked,
         agreed_hash=approval.content_hash if approval is not None else None,

@@ -17,8 +17,8 @@ from alina.config import Settings
 from alina.domain.activity import ActivityQuery
 from alina.domain.decisions import Proposal
 from alina.domain.market import Candle, Market, OrderBook, Ticker, timeframe_duration
-from alina.domain.portfolio import TradingState
 from alina.errors import ExchangeRefused
+from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.risk.limits import Limits, Snapshot
 
@@ -86,17 +86,19 @@ def snapshot(
     runtime: Runtime,
     uow: UnitOfWork,
     proposal: Proposal,
-    state: TradingState,
     *,
     seen: MarketLook,
     asked: Limits,
     agreed_hash: str | None = None,
 ) -> Snapshot:
-    """Everything for one review, the account being locked. What is not known stays None."""
+    """Everything for one review: locks the account. What is not known stays None."""
+    asked_at = runtime.clock.now()
+    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at, asked))
+    state = halting.in_force(runtime.settings, standing.account).trading_state
     balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
-    activity, position = uow.ledger.activity_and_position(
-        _query(proposal, now, asked, runtime.settings.risk.lookback)
-    )
+    activity = standing.activity
+    if now.date() != asked_at.date():  # while it waited for the lock or the balances
+        activity = uow.ledger.activity(_query(runtime, proposal, now, asked))
     if balances is not None and not activity.has_balances:
         uow.ledger.record_balances(proposal.account, balances, at=now)  # the opening ones
     candles = _candles(runtime, uow, proposal.symbol, now) if asked.min_volume_ratio is not None else []
@@ -110,7 +112,7 @@ def snapshot(
         balances=balances,
         reserved_base=activity.reserved_base,
         reserved_quote=activity.reserved_quote,
-        position=position,
+        position=standing.position,
         last_entry_at=activity.last_entry_at,
         activity=activity,
         first_candle_at=_first_candle_at(runtime, uow, proposal.symbol, now)
@@ -122,14 +124,14 @@ def snapshot(
     )
 
 
-def _query(proposal: Proposal, now: datetime, asked: Limits, lookback: timedelta) -> ActivityQuery:
+def _query(runtime: Runtime, proposal: Proposal, now: datetime, asked: Limits) -> ActivityQuery:
     return ActivityQuery(
         account=proposal.account,
         agent=proposal.agent,
         symbol=proposal.symbol,
         side=proposal.side.value,
         now=now,
-        lookback=lookback,
+        lookback=runtime.settings.risk.lookback,
         recent=max(asked.cooldown, asked.duplicate_window or timedelta(0)),
     )
 

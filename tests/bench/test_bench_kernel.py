@@ -121,8 +121,7 @@ class Measured:
 def test_pure_reviews(runtime: Runtime) -> None:
     one, asked = wish(symbol=SYMBOLS[0]), limits(runtime.settings)
     with runtime.unit_of_work() as uow:
-        state = uow.ledger.lock_account(runtime.account).trading_state
-        seen = snapshot(runtime, uow, one, state, seen=look(runtime, one.symbol, asked), asked=asked)
+        seen = snapshot(runtime, uow, one, seen=look(runtime, one.symbol, asked), asked=asked)
     began = time.perf_counter()
     for _ in range(REVIEWS):
         verdict = kernel.review(one, seen, asked, checks=runtime.checks)

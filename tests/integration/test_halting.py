@@ -13,6 +13,7 @@ import pytest
 from system import HOLD, NOW, Died, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
+from alina.domain.market import Balances
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Equity, TradingState, WindDown
 from alina.orchestrator import execution, halting, reconciliation, sweeping, winding_down
@@ -127,13 +128,16 @@ def test_an_order_approved_before_the_stop_file_is_not_sent_after_it(make: Make)
     wish = proposal(one)
 
     class Stopping:
-        """The clock; the stop-file appears with the decision."""
+        """The exchange; the stop-file appears with the balances: the review has looked for it before."""
 
-        def now(self) -> datetime:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(one.exchange, name)
+
+        def balances(self) -> Balances:
             one.runtime.settings.stop_file.touch()
-            return one.runtime.clock.now()
+            return one.exchange.balances()
 
-    decision = one.with_parts(clock=Stopping()).execute(wish.id)
+    decision = one.with_parts(exchange=Stopping()).execute(wish.id)
     assert decision.verdict == "approved"
     with one.work() as uow:
         known = uow.ledger.order_of(decision.id)

@@ -1,7 +1,9 @@
 """Two sessions at once: whoever is second finds the first one's row, and nobody waits in a circle."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 from typing import TypeVar
 
@@ -25,9 +27,12 @@ from sqlalchemy import Engine, NullPool, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from alina.db.engine import make_engine, session_factory, transaction
+from alina.domain.activity import ActivityQuery
 from alina.domain.orders import OrderState
+from alina.domain.portfolio import TradingState
 from alina.errors import ConfigError, DatabaseUnavailable, TransientError
 from alina.ledger import Ledger
+from alina.ledger.exposure import Standing
 
 T = TypeVar("T")
 Factory = sessionmaker[Session]
@@ -171,3 +176,44 @@ def test_an_unreachable_server_is_named_with_its_remedy() -> None:
 def test_another_database_is_refused_with_the_form_to_write(url: str) -> None:
     with pytest.raises(ConfigError, match="postgresql://"):
         make_engine(url)
+
+
+def test_what_waits_for_the_lock_counts_what_was_reserved_meanwhile(factory: Factory) -> None:
+    query = ActivityQuery(
+        account="main",
+        agent="trading",
+        symbol=SYMBOL,
+        side="buy",
+        now=NOON,
+        lookback=timedelta(hours=1),
+        recent=timedelta(hours=1),
+    )
+
+    def count() -> Standing:
+        with transaction(factory) as session:
+            return Ledger(session).locked_standing(query)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(factory) as holder:
+            Ledger(holder).lock_account("main")
+            counted = pool.submit(count)
+            wait_until_somebody_waits(factory)
+            approve(Ledger(holder), proposal())
+            Ledger(holder).lower_system_state(TradingState.HALTED, reason="a drill", at=NOON)
+        standing = counted.result()
+    assert standing.activity.reserved_quote == 101
+    assert standing.account.trading_state is TradingState.HALTED
+
+
+def wait_until_somebody_waits(factory: Factory) -> None:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with transaction(factory) as session:
+            if session.scalar(waiting):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
