@@ -106,7 +106,9 @@ def _halt(settings: Settings, wish: WindDown, reason: str, system: bool) -> tupl
     name, at = settings.system.account, datetime.now(UTC)
     state = TradingState.REDUCING if wish is WindDown.FLATTEN else TradingState.HALTED
     with open_ledger(settings) as ledger:
-        before = ledger.lock_account(name)
+        for account in ledger.account_names() if system else [name]:
+            ledger.lock_account(account)
+        before = ledger.account(name)
         if system:
             ledger.set_system_state(state, reason=reason, at=at)
         else:
