@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from chaos_cases import KillAgain, KillAt, KillAtAnyMoment, SideBySide, VenueFails, points_of
+from chaos_servers import end
 from crash_points import ELSEWHERE, points_of_the_path, sites
 from proving_ground import Ground, make_databases
+from running_system import RunningSystem
 from scenarios import SCENARIOS, UNREACHABLE, trade
 
 #: around the request itself, each side of every commit before and after it, and a message
@@ -80,3 +82,9 @@ def test_ten_trades_through_faults_of_the_venue_end_with_equal_books(ground: Gro
 
     assert result.wrong == []
     assert result.faults >= 20
+
+
+@pytest.mark.parametrize("name", ["redis flushed", "postgres restarted, fast"])
+def test_trading_goes_on_and_the_books_agree_after_a_server(system: RunningSystem, name: str) -> None:
+    """Those that `test_running_through_deaths` does not end."""
+    assert end(system, name, 1).wrong == []
