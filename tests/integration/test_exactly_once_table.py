@@ -199,8 +199,8 @@ def way(venue: RunningVenue) -> Iterator[tuple[Any, Answering]]:
     settings = settings_for(venue.home, venue.unused[0], "main", market={"exchange": {"timeout": "2s"}})
     with closing(bootstrap.make_exchange(settings, KEYS)) as exchange:
         answering = Answering()
-        client = exchange._client  # type: ignore[attr-defined]
-        client.session.mount("http://", answering)
+        api = exchange._client.api  # type: ignore[attr-defined]
+        api.session.mount("http://", answering)
         yield exchange, answering
 
 
