@@ -46,7 +46,7 @@ class Desk:
 
     agent: Runtime
     executor: Runtime
-    #: whether at the end a position may be held, and a stop order rest for it
+    #: whether at the end a position may be held, if a stop order rests for it
     holds: bool = False
 
     def meeting(self, meet: Meet, send: Callable[..., None]) -> "Desk":
@@ -164,13 +164,17 @@ def _rows_left(desk: Desk, uow: UnitOfWork) -> list[str]:
     ledger, account = uow.ledger, desk.executor.account
     left = [f"proposal {one} is not decided" for one in ledger.undecided_proposals(older_than=NOTHING)]
     left += [f"proposal {one} has no order" for one in ledger.approved_without_order(older_than=NOTHING)]
+    orders = ledger.unsettled_orders()
+    resting = [one for one in orders if desk.holds and is_resting_stop(one)]
+    guarded = {one.order.symbol for one in resting}
     left += [
-        f"order {one.order.client_order_id} is {one.state.value}"
-        for one in ledger.unsettled_orders()
-        if not (desk.holds and is_resting_stop(one))
+        f"order {one.order.client_order_id} is {one.state.value}" for one in orders if one not in resting
     ]
-    if not desk.holds:
-        left += [f"{one.quantity} {one.symbol} is held" for one in ledger.open_positions(account)]
+    left += [
+        f"{one.quantity} {one.symbol} is held"
+        for one in ledger.open_positions(account)
+        if one.symbol not in guarded
+    ]
     left += [f"trade {one.id} is not evaluated" for one in ledger.unevaluated_trades()]
     left += [f"run {one.key} has not ended" for one in ledger.unfinished_runs(older_than=NOTHING)]
     left += [

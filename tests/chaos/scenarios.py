@@ -34,7 +34,7 @@ class Scenario:
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: what `Ground.stage` is told besides
     stage: Mapping[str, Any] = field(default_factory=dict)
-    #: whether at the end a position may be held, and a stop order rest for it
+    #: whether at the end a position may be held, if a stop order rests for it
     holds: bool = False
     #: the sites worth a kill, where others kill at the rest and waiting takes long; empty: all
     about: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def _stop_hidden(stage: Stage) -> None:
 
 
 def _exit(quantity: str) -> Callable[[Stage], None]:
-    """The agent's wish to sell while the stop rests."""
+    """The agent's wish to sell while the stop rests. Given up, it leaves the position as it was."""
 
     def prepare(stage: Stage) -> None:
         _protected(stage)
@@ -262,7 +262,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a stop that is not shown": Scenario(
         _stop_hidden, sections=SETTLING, holds=True, about=("comparison._compare_resting",)
     ),
-    "an exit past a stop": Scenario(_exit("0.999"), about=(*_ABOUT_STOPS, "review.", "snapshot.")),
+    "an exit past a stop": Scenario(
+        _exit("0.999"), holds=True, about=(*_ABOUT_STOPS, "review.", "snapshot.")
+    ),
     "an exit of too much": Scenario(_exit("1"), holds=True, about=_ABOUT_STOPS),
     "a stop filled unseen": Scenario(_stop_passed, stage={"later": [(105, 90)]}, about=_ABOUT_STOPS),
     "a stop jumped over": Scenario(_stop_passed, stage={"later": [(105, 105), (90, 90)]}, about=_ABOUT_STOPS),
