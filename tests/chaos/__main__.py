@@ -6,6 +6,7 @@ lost, something stuck, books that differ, a point of the path that nothing was k
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ MEETINGS = 2
 def main() -> int:
     """Returns the exit code."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     table = ChaosTable(arguments.results)
     until = time.time() + arguments.budget
     progress = _Progress(table)
