@@ -26,7 +26,10 @@ _FEE_STEP = Decimal("1e-8")
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """Fractions of what is received, paid out of it or, as long as some is there, in a third asset."""
+    """Fractions of what is received, paid out of it or, as long as some is there, in a third asset.
+
+    With `in_quote` they are fractions of the notional, always paid in quote: on top of what a buy costs.
+    """
 
     maker: Decimal
     taker: Decimal
@@ -34,6 +37,11 @@ class Fees:
     asset: str | None = None
     #: quote per unit of the third asset, by quote asset
     asset_prices: Mapping[str, Decimal] = field(default_factory=dict)
+    in_quote: bool = False
+
+    def reserve(self, side: Side) -> Decimal:
+        """The fraction of its notional that an order of this side must hold for its fees."""
+        return max(self.maker, self.taker) if self.in_quote and side is Side.BUY else Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class Engine:
             spent = _spent(waiting.side, rules)
             self.accounts.unlock(spent, waiting.need)
             swept = sweep(request, book, rules.lot_size)
-            if self.accounts[spent].free < _to_lock(request, swept):
+            if self.accounts[spent].free < _to_lock(request, swept, waiting.fee_reserve):
                 swept = Sweep((), is_complete=False)
             return self._enter(replace(waiting, working_ms=now, updated_ms=now), request, swept, rules, now)
 
@@ -146,7 +154,8 @@ class Engine:
             swept = sweep(request, book, rules.lot_size)
         # A market order must be covered as it was asked for, even where the book holds less.
         asked = request.quote_quantity if request.side is Side.BUY else request.quantity
-        self.accounts.require(_spent(request.side, rules), max(_to_lock(request, swept), asked or Decimal(0)))
+        to_lock = _to_lock(request, swept, self._fees.reserve(request.side))
+        self.accounts.require(_spent(request.side, rules), max(to_lock, asked or Decimal(0)))
         return swept
 
     def _new_order(self, request: OrderRequest, swept: Sweep, now: int) -> VenueOrder:
@@ -169,13 +178,14 @@ class Engine:
             updated_ms=now,
             stop_price=request.stop_price,
             working_ms=None if request.kind.is_stop else now,
+            fee_reserve=self._fees.reserve(request.side),
         )
 
     def _enter(
         self, order: VenueOrder, request: OrderRequest, swept: Sweep, rules: Rules, now: int
     ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
         """Take from the book, then rest or end. Nothing of the order is locked yet."""
-        self.accounts.lock(_spent(order.side, rules), _to_lock(request, swept))
+        self.accounts.lock(_spent(order.side, rules), _to_lock(request, swept, order.fee_reserve))
         fills = []
         for take in swept.takes:
             order, fill = self._fill(order, rules, take, is_maker=False, now=now)
@@ -190,15 +200,19 @@ class Engine:
     ) -> tuple[VenueOrder, VenueFill]:
         notional = take.quantity * take.price
         if order.side is Side.BUY:
-            better = take.quantity * ((order.limit_price or take.price) - take.price)
-            self.accounts.unlock(rules.quote, better)
+            locked = take.quantity * (order.limit_price or take.price) * (1 + order.fee_reserve)
+            self.accounts.unlock(rules.quote, locked - notional)
             self.accounts.spend_locked(rules.quote, notional)
             asset, received = rules.base, take.quantity
         else:
             self.accounts.spend_locked(rules.base, take.quantity)
             asset, received = rules.quote, notional
         self.accounts.receive(asset, received)
+        if self._fees.in_quote:
+            asset, received = rules.quote, notional
         fee_asset, fee = self._fee(rules, asset, received, notional, is_maker=is_maker)
+        if self._fees.in_quote and order.side is Side.BUY:
+            fee = min(fee, notional * order.fee_reserve)  # no more than was agreed and locked
         self.accounts.pay(fee_asset, fee)
         fill = VenueFill(
             trade_id=self._next_trade_id,
@@ -257,13 +271,13 @@ def _spent(side: Side, rules: Rules) -> str:
     return rules.quote if side is Side.BUY else rules.base
 
 
-def _to_lock(request: OrderRequest, swept: Sweep) -> Decimal:
-    """All that an order with a price may spend, or what a market order takes."""
+def _to_lock(request: OrderRequest, swept: Sweep, fee_reserve: Decimal) -> Decimal:
+    """All that an order with a price may spend, or what a market order takes; of a buy with its fees."""
     price = request.limit_price or request.stop_price
     quantity = swept.quantity if price is None else request.quantity or Decimal(0)
     if request.side is Side.SELL:
         return quantity
-    return swept.notional if price is None else quantity * price
+    return (swept.notional if price is None else quantity * price) * (1 + fee_reserve)
 
 
 def _with_fill(order: VenueOrder, fill: VenueFill) -> VenueOrder:

@@ -96,6 +96,8 @@ class VenueOrder(Record):
     stop_price: Decimal | None = None
     #: since when it is on the book; None: it waits for its stop price, or ended before it came
     working_ms: int | None = None
+    #: fraction of the notional that a buy keeps locked beside it, for fees that are paid in quote
+    fee_reserve: Decimal = Decimal(0)
 
     @property
     def remaining(self) -> Decimal:
@@ -115,7 +117,7 @@ class VenueOrder(Record):
         if self.kind.is_market and self.working_ms is not None:
             return Decimal(0)
         price = self.limit_price or self.stop_price or Decimal(0)
-        return self.remaining if self.side is Side.SELL else self.remaining * price
+        return self.remaining if self.side is Side.SELL else self.remaining * price * (1 + self.fee_reserve)
 
     @property
     def once_triggered(self) -> OrderRequest:

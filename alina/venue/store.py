@@ -18,7 +18,7 @@ from alina.venue.engine import Changes
 from alina.venue.orders import Status, VenueFill, VenueOrder
 
 _R = TypeVar("_R", bound=Record)
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE clock (
@@ -29,7 +29,8 @@ CREATE TABLE orders (
   order_id INTEGER PRIMARY KEY, client_order_id TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
   kind TEXT NOT NULL, time_in_force TEXT NOT NULL, quantity TEXT NOT NULL, quote_quantity TEXT,
   limit_price TEXT, status TEXT NOT NULL, filled_quantity TEXT NOT NULL, filled_notional TEXT NOT NULL,
-  placed_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, stop_price TEXT, working_ms INTEGER
+  placed_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, stop_price TEXT, working_ms INTEGER,
+  fee_reserve TEXT NOT NULL DEFAULT '0'
 );
 CREATE INDEX orders_by_client_order_id ON orders (symbol, client_order_id);
 CREATE INDEX orders_by_status ON orders (status);
@@ -52,7 +53,14 @@ UPDATE orders SET working_ms = placed_ms;
 PRAGMA user_version = 2;
 COMMIT;
 """
-_STEPS = {0: _SCHEMA, 1: _FROM_VERSION_1}
+#: books from before fees could be paid in quote
+_FROM_VERSION_2 = """
+BEGIN;
+ALTER TABLE orders ADD COLUMN fee_reserve TEXT NOT NULL DEFAULT '0';
+PRAGMA user_version = 3;
+COMMIT;
+"""
+_STEPS = {0: _SCHEMA, 1: _FROM_VERSION_1 + _FROM_VERSION_2, 2: _FROM_VERSION_2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def test_books_from_before_stop_orders_are_taken_over(
     orders, held = venue.engine.open_orders(), venue.engine.accounts.all()
     venue.close()
     books = sqlite3.connect(tmp_path / "venue.sqlite", isolation_level=None)
-    for change in ("DROP COLUMN stop_price", "DROP COLUMN working_ms"):
+    for change in ("DROP COLUMN stop_price", "DROP COLUMN working_ms", "DROP COLUMN fee_reserve"):
         books.execute(f"ALTER TABLE orders {change}")
     books.execute("PRAGMA user_version = 1")
     books.close()

@@ -368,16 +368,35 @@ QUANTITIES = st.integers(1, 15_000).map(lambda lots: str(Decimal(lots) / 1000))
 PRICES = st.integers(9900, 10_100).map(lambda ticks: str(Decimal(ticks) / 100))
 
 
+def test_fees_in_quote_are_locked_with_a_buy_and_paid_on_top_of_it() -> None:
+    engine = new_engine(Fees(maker=Decimal("0.001"), taker=Decimal("0.002"), in_quote=True))
+    order, _ = engine.place(limit(Side.BUY, "10", "99.00"), RULES, BOOK, PRICE, NOW)
+    assert engine.accounts["USDT"].locked == Decimal("991.98")
+    fill = engine.fill_resting(order.order_id, RULES, NOW)
+    assert (fill.fee, fill.fee_asset) == (Decimal("0.99"), "USDT")
+    usdt, btc = engine.accounts["USDT"], engine.accounts["BTC"]
+    assert (usdt.free, usdt.locked, btc.free) == (START["USDT"] - Decimal("990.99"), 0, START["BTC"] + 10)
+
+
+def test_a_buy_whose_fee_in_quote_cannot_be_paid_is_refused() -> None:
+    engine = new_engine(Fees(maker=Decimal(0), taker=Decimal("0.002"), in_quote=True))
+    with pytest.raises(Refusal, match="insufficient balance"):
+        engine.place(limit(Side.BUY, "50", "100.00"), RULES, BOOK, PRICE, NOW)
+
+
 class Conservation(RuleBasedStateMachine):
     """Any sequence of orders: what is held is what was there, plus what was traded, minus the fees."""
 
     @initialize(
         maker=st.decimals("0", "0.01", places=7),
         taker=st.decimals("0", "0.01", places=7),
-        asset=st.sampled_from(["BNB", None]),
+        asset=st.sampled_from(["BNB", "USDT", None]),
     )
     def open_account(self, maker: Decimal, taker: Decimal, asset: str | None) -> None:
-        self.engine = new_engine(Fees(maker, taker, asset, {"USDT": Decimal("612.34")}))
+        if asset == "USDT":
+            self.engine = new_engine(Fees(maker, taker, in_quote=True))
+        else:
+            self.engine = new_engine(Fees(maker, taker, asset, {"USDT": Decimal("612.34")}))
         self.fills: list[VenueFill] = []
 
     def attempt(self, request: OrderRequest) -> None:
