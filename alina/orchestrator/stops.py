@@ -22,6 +22,7 @@ from alina.domain.market import Ticker
 from alina.domain.orders import LedgerOrder, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
 from alina.errors import ExchangeError
+from alina.exchange.budget import urgent
 from alina.orchestrator import execution, halting, protection
 from alina.orchestrator.runtime import Runtime
 
@@ -43,7 +44,8 @@ def protect(runtime: Runtime) -> None:
         return
     for position in positions:
         try:
-            _protect(runtime, position)
+            with urgent():
+                _protect(runtime, position)
         except ExchangeError as error:  # the next pass tries again
             log.warning("stop not seen to", symbol=position.symbol, error=str(error))
 
