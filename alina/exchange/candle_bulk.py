@@ -1,0 +1,164 @@
+"""Candles by the million: in by COPY, out as arrays."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, cast
+
+import numpy as np
+import psycopg2  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.orm import Session
+
+from alina.domain.market import timeframe_duration
+from alina.errors import DatabaseUnavailable
+from alina.market_data.arrays import FIGURES, CandleArrays
+
+#: candles of one answer: few enough to stay in the processor's cache
+_PAGE = 50_000
+#: columns of `candles.packed`: open time, then the figures
+_WIDTH = 1 + len(FIGURES)
+#: before the one field of the one row in a binary COPY, and after it
+_PROLOGUE, _EPILOGUE = 25, 2
+_MOMENT = timedelta(microseconds=1)
+_POSTGRES_EPOCH_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1000
+
+_STAGING = text(
+    """
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_candles (
+        open_ms bigint, open numeric, high numeric, low numeric, close numeric, volume numeric
+    ) ON COMMIT DROP;
+    TRUNCATE staged_candles;
+    """
+)
+_UPSERT = text(
+    """
+    INSERT INTO candles (symbol, timeframe, open_time, open, high, low, close, volume)
+    SELECT :symbol, :timeframe, to_timestamp(open_ms / 1000.0), open, high, low, close, volume
+    FROM staged_candles
+    ON CONFLICT (symbol, timeframe, open_time) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low,
+        close = excluded.close, volume = excluded.volume
+    WHERE (candles.open, candles.high, candles.low, candles.close, candles.volume)
+        IS DISTINCT FROM (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume)
+    """
+)
+_PACKED = """
+    COPY (
+        SELECT string_agg(packed, ''::bytea) FROM candles
+        WHERE symbol = %s AND timeframe = %s AND open_time >= %s AND open_time < %s
+    ) TO STDOUT (FORMAT binary)
+"""
+_EXACT = """
+    COPY (
+        SELECT (extract(epoch FROM open_time) * 1000)::bigint AS timestamp, open, high, low, close, volume
+        FROM candles WHERE symbol = %s AND timeframe = %s AND open_time >= %s AND open_time <= %s
+        ORDER BY open_time
+    ) TO STDOUT (FORMAT csv, HEADER)
+"""
+_BOUNDS = text(
+    """
+    SELECT min(open_time), max(open_time) FROM candles WHERE symbol = :symbol AND timeframe = :timeframe
+    """
+)
+_SERIES = text(
+    """
+    SELECT symbol, timeframe, count(*) AS candles, min(open_time) AS first, max(open_time) AS last
+    FROM candles WHERE coalesce(symbol = any(:symbols), true) AND coalesce(timeframe = :timeframe, true)
+    GROUP BY symbol, timeframe ORDER BY symbol, timeframe
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSeries:
+    """The candles of one market that are stored."""
+
+    symbol: str
+    timeframe: str
+    candles: int
+    #: open times
+    first: datetime
+    last: datetime
+
+
+class CandleBulk:
+    """The table `candles` in bulk, through a session, and never committing."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def save(self, symbol: str, timeframe: str, rows: IO[bytes]) -> int:
+        """Store CSV rows of open ms, open, high, low, close, volume; each open time once.
+
+        Candles that differ replace the older ones. Returns how many are new or differ.
+        """
+        self._session.execute(_STAGING)
+        with self._cursor() as cursor:
+            cursor.copy_expert("COPY staged_candles FROM STDIN (FORMAT csv)", rows)
+        market = {"symbol": symbol, "timeframe": timeframe}
+        return cast("CursorResult[object]", self._session.execute(_UPSERT, market)).rowcount
+
+    def series(self, symbols: list[str] | None = None, timeframe: str | None = None) -> list[StoredSeries]:
+        """What is stored, by symbol and timeframe; all of it, or of these alone."""
+        rows = self._session.execute(_SERIES, {"symbols": symbols, "timeframe": timeframe})
+        return [StoredSeries(**row._asdict()) for row in rows]
+
+    def load(self, symbol: str, timeframe: str, *, since: datetime, until: datetime) -> CandleArrays:
+        """The candles opened at `since` or later and closed by `until`, oldest first."""
+        length = timeframe_duration(timeframe)
+        first, last = self._session.execute(_BOUNDS, {"symbol": symbol, "timeframe": timeframe}).one()
+        pages = [np.empty((0, _WIDTH), np.int64)]
+        if first is not None:
+            start, stop = max(first, since), min(last, until - length) + _MOMENT
+            while start < stop:
+                end = min(start + _PAGE * length, stop)
+                pages.append(self._page(symbol, timeframe, start, end))
+                start = end
+        return _arrays(symbol, timeframe, np.concatenate(pages))
+
+    def _page(self, symbol: str, timeframe: str, since: datetime, until: datetime) -> NDArray[np.int64]:
+        answer = io.BytesIO()
+        self._copy_out(_PACKED, (symbol, timeframe, since, until), answer)
+        packed = answer.getbuffer()[_PROLOGUE:-_EPILOGUE]
+        page = np.frombuffer(packed, ">i8").astype(np.int64).reshape(-1, _WIDTH)
+        # an index gives them in order; nothing promises it
+        return page if np.all(np.diff(page[:, 0]) > 0) else page[np.argsort(page[:, 0])]
+
+    def export(
+        self, symbol: str, timeframe: str, sink: IO[bytes], *, since: datetime, until: datetime
+    ) -> None:
+        """Write the candles opened at `since` or later and closed by `until` as CSV, to the last digit."""
+        last = until - timeframe_duration(timeframe)
+        self._copy_out(_EXACT, (symbol, timeframe, since, last), sink)
+
+    def _copy_out(self, statement: str, values: tuple[Any, ...], sink: IO[bytes]) -> None:
+        with self._cursor() as cursor:
+            cursor.copy_expert(cursor.mogrify(statement, values), sink)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """The driver's own cursor in this transaction: COPY goes past SQLAlchemy, and so do its errors."""
+        connection = cast(Any, self._session.connection().connection.driver_connection)
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise DatabaseUnavailable(
+                f"Postgres broke off while candles were copied ({str(error).strip()}): do it once more, "
+                "nothing is stored twice"
+            ) from error
+
+
+def _arrays(symbol: str, timeframe: str, packed: NDArray[np.int64]) -> CandleArrays:
+    figures = packed[:, 1:].view(np.float64)
+    return CandleArrays(
+        symbol=symbol,
+        timeframe=timeframe,
+        open_time=packed[:, 0] // 1000 + _POSTGRES_EPOCH_MS,
+        **{name: figures[:, at].copy() for at, name in enumerate(FIGURES)},
+    )
