@@ -1,9 +1,12 @@
-"""The ledger for commands that only need the database, whether or not the system runs."""
+"""The database for commands that need nothing else, whether or not the system runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.orm import Session, sessionmaker
+
 from alina.config import Settings
+from alina.db import migrations
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
@@ -20,13 +23,19 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 
     Makes nothing: raises SystemStateError where nothing was ever recorded, DatabaseUnavailable.
     """
+    with open_database(settings) as sessions, transaction(sessions) as session:
+        yield Ledger(session)
+
+
+@contextmanager
+def open_database(settings: Settings, *, make: bool = False) -> Iterator[sessionmaker[Session]]:
+    """Sessions on the database, likewise. `make`: an embedded one that is not there is made first."""
     from sqlalchemy.exc import ProgrammingError
 
-    with _database_url(settings) as url:
+    with _database_url(settings, make=make) as url:
         engine = make_engine(url)
         try:
-            with transaction(session_factory(engine)) as session:
-                yield Ledger(session)
+            yield session_factory(engine)
         except ProgrammingError as error:
             if getattr(error.orig, "pgcode", None) not in _NOT_MIGRATED:
                 raise
@@ -38,11 +47,11 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 @contextmanager
-def _database_url(settings: Settings) -> Iterator[str]:
+def _database_url(settings: Settings, *, make: bool) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    if not (settings.data_folder / "postgres").is_dir():
+    if not make and not (settings.data_folder / "postgres").is_dir():
         raise SystemStateError(f"nothing was recorded yet in {settings.data_folder}: `alina up` begins")
     folder = DataFolder(settings.data_folder)
     server = EmbeddedPostgres(folder)
@@ -51,6 +60,9 @@ def _database_url(settings: Settings) -> Iterator[str]:
         return
     with folder.lock():  # nobody starts the system meanwhile
         try:
-            yield server.start()
+            url = server.start()
+            if make:
+                migrations.upgrade(url)
+            yield url
         finally:
             server.stop()

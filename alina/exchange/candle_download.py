@@ -39,8 +39,10 @@ class Download:
         self._pause = pause
 
     def holes(self, since: datetime, until: datetime) -> list[Hole]:
-        """What lacks in [since, until), oldest first. What lacks at the end begins with the last candle stored,
-        which the exchange may have corrected."""
+        """What lacks in [since, until), oldest first.
+
+        What lacks at the end begins with the last candle stored: the exchange may have corrected it.
+        """
         market = self._symbol, self._timeframe
         with self._store() as store:
             first = store.after(*market, since=since, until=until, limit=1)
