@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
 
 from alina.domain.market import BookLevel
 
@@ -68,16 +69,22 @@ class Quotes:
 
     def book(self, price: Decimal, *, volume: Decimal, lot_size: Decimal) -> Book:
         """Levels of equal size; `volume` (base) is that of a closed candle."""
-        bid, ask = self.bid(price), self.ask(price)
-        distance = max(self._grid(price * _LEVEL_DISTANCE, ROUND_FLOOR), self.tick_size)
-        lots = (volume * _LEVEL_SHARE / lot_size).to_integral_value(ROUND_FLOOR)
-        quantity = max(lots, Decimal(1)) * lot_size
-        return Book(
-            bids=tuple(
-                BookLevel(bid - distance * n, quantity) for n in range(LEVELS) if bid - distance * n > 0
-            ),
-            asks=tuple(BookLevel(ask + distance * n, quantity) for n in range(LEVELS)),
-        )
+        return _book(self, price, volume, lot_size)
+
+    def distance(self, price: Decimal) -> Decimal:
+        """From one level to the next."""
+        return max(self._grid(price * _LEVEL_DISTANCE, ROUND_FLOOR), self.tick_size)
 
     def _grid(self, price: Decimal, rounding: str) -> Decimal:
         return (price / self.tick_size).to_integral_value(rounding) * self.tick_size
+
+
+@lru_cache(maxsize=64)  # a cycle, its review and its order look at the same book
+def _book(quotes: Quotes, price: Decimal, volume: Decimal, lot_size: Decimal) -> Book:
+    bid, ask, distance = quotes.bid(price), quotes.ask(price), quotes.distance(price)
+    lots = (volume * _LEVEL_SHARE / lot_size).to_integral_value(ROUND_FLOOR)
+    quantity = max(lots, Decimal(1)) * lot_size
+    return Book(
+        bids=tuple(BookLevel(bid - distance * n, quantity) for n in range(LEVELS) if bid - distance * n > 0),
+        asks=tuple(BookLevel(ask + distance * n, quantity) for n in range(LEVELS)),
+    )

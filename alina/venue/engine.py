@@ -16,7 +16,7 @@ from alina.venue.book import Book
 from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
 from alina.venue.matching import Sweep, sweep
 from alina.venue.orders import OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
-from alina.venue.refusal import filter_failure, order_refused
+from alina.venue.refusal import duplicate_order, filter_failure, order_refused
 
 #: a sum or product that would round raises instead
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero])
@@ -77,6 +77,10 @@ class Engine:
         """Oldest first; of all symbols unless one is named."""
         return [order for order in self._open.values() if symbol in (None, order.symbol)]
 
+    def open_order(self, order_id: int) -> VenueOrder | None:
+        """None: it is done, or never was."""
+        return self._open.get(order_id)
+
     def check(self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal) -> None:
         """Raise the Refusal that `place` would raise; change nothing."""
         with localcontext(_EXACT):
@@ -112,11 +116,13 @@ class Engine:
                 swept = Sweep((), is_complete=False)
             return self._enter(replace(waiting, working_ms=now, updated_ms=now), request, swept, rules, now)
 
-    def fill_resting(self, order_id: int, rules: Rules, now: int) -> VenueFill:
-        """Fill the whole rest of an open order at its limit price."""
+    def fill_resting(
+        self, order_id: int, rules: Rules, now: int, quantity: Decimal | None = None
+    ) -> VenueFill:
+        """Fill an open order at its limit price: so much of it, or all that is left."""
         order = self._open[order_id]
         with localcontext(_EXACT):
-            rest = BookLevel(order.limit_price or Decimal(0), order.remaining)
+            rest = BookLevel(order.limit_price or Decimal(0), quantity or order.remaining)
             order, fill = self._fill(order, rules, rest, is_maker=True, now=now)
             self._keep(order)
             return fill
@@ -144,7 +150,7 @@ class Engine:
         if len(open_orders) >= MAX_NUM_ORDERS and _rests(request):
             raise filter_failure("MAX_NUM_ORDERS")
         if any(order.client_order_id == request.client_order_id for order in open_orders):
-            raise order_refused("Duplicate order sent.")
+            raise duplicate_order()
         if request.kind.is_stop:
             _refuse_immediate_trigger(request, last_price)
             if sum(order.kind.is_stop for order in open_orders) >= MAX_NUM_ALGO_ORDERS:

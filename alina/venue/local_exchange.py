@@ -11,59 +11,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
-from heapq import heappop, heappush
 
 from alina.domain.market import Balance
-from alina.errors import DataError, SystemStateError
-from alina.venue.book import Book, Quotes
-from alina.venue.candles_csv import Series, load_series
+from alina.errors import SystemStateError
+from alina.venue.candles_csv import load_series
+from alina.venue.crossing import Crossing
 from alina.venue.engine import Engine, Fees
-from alina.venue.filters import Rules, default_min_notional, default_tick_size
 from alina.venue.market_time import MarketTime
-from alina.venue.orders import OrderRequest, Side, VenueFill, VenueOrder
+from alina.venue.markets import ListedMarket, common_time, list_market
+from alina.venue.orders import OrderRequest, VenueFill, VenueOrder
 from alina.venue.rate_limits import RateLimits
 from alina.venue.refusal import Refusal, order_refused
-from alina.venue.replay import Replay
-from alina.venue.spec import Listing, VenueSpec
+from alina.venue.spec import Dialect, VenueSpec
 from alina.venue.store import ClockRow, Store
 
 #: wall milliseconds of market time that one commit of the clock covers
 _LEASE_MS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ListedMarket:
-    """One symbol: its rules, its price and how its book lies around it."""
-
-    rules: Rules
-    replay: Replay
-    quotes: Quotes
-
-    def book(self, now: int) -> Book:
-        return self.quotes.book(
-            self.replay.price(now), volume=self.replay.last_volume(now), lot_size=self.rules.lot_size
-        )
-
-    def reached(self, order: VenueOrder, since: int, until: int) -> int | None:
-        """When in (since, until] the market first came to the order's price.
-
-        To the stop price of a waiting order comes the last price; to a limit price the other side of
-        the book.
-        """
-        if order.is_waiting:
-            return self._first(
-                order.kind.triggers_on_a_fall(order.side), order.stop_price or Decimal(0), since, until
-            )
-        limit = order.limit_price or Decimal(0)
-        if order.side is Side.BUY:
-            return self._first(True, self.quotes.price_where_ask_is(limit), since, until)
-        return self._first(False, self.quotes.price_where_bid_is(limit), since, until)
-
-    def _first(self, on_a_fall: bool, price: Decimal, since: int, until: int) -> int | None:
-        first = self.replay.first_at_or_below if on_a_fall else self.replay.first_at_or_above
-        return first(price, since, until)
 
 
 class LocalExchange:
@@ -71,14 +35,22 @@ class LocalExchange:
 
     def __init__(self, spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         series = {listing.symbol: load_series(listing.path, warmup=spec.warmup) for listing in spec.listings}
-        begin, end = _common_time(series, spec.warmup)
+        begin, end = common_time(series, spec.warmup)
         self.markets = {
             market.rules.symbol: market
-            for market in (_market(listing, series[listing.symbol], spec) for listing in spec.listings)
+            for market in (
+                list_market(listing, series[listing.symbol], spec.spread) for listing in spec.listings
+            )
         }
         #: another one after every start
         self.instance = uuid.uuid4().hex
-        self.fees = Fees(spec.maker_fee, spec.taker_fee, spec.fee_asset, spec.fee_asset_prices)
+        self.fees = Fees(
+            spec.maker_fee,
+            spec.taker_fee,
+            spec.fee_asset,
+            spec.fee_asset_prices,
+            in_quote=spec.dialect is Dialect.KRAKEN,
+        )
         self.rate_limits = RateLimits(weight_a_minute=spec.weight_limit, orders_in_10s=spec.order_limit_10s)
         self.store = Store(spec.folder / "venue.sqlite")
         clock = self.store.clock()
@@ -94,6 +66,7 @@ class LocalExchange:
             next_order_id=order_id,
             next_trade_id=trade_id,
         )
+        self._crossing = Crossing(self.engine, self.markets)
         self.time = MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
         self._failure: BaseException | None = None
         self._monotonic_ns = monotonic_ns
@@ -107,7 +80,7 @@ class LocalExchange:
             raise SystemStateError(f"the venue's books are out of step ({self._failure!r}): start it again")
         now = self.time.now()
         with self._books(now):
-            self._match(now)
+            self._crossing.match(self._clock.matched_ms, now)
         return now
 
     def market(self, symbol: str) -> ListedMarket:
@@ -177,27 +150,6 @@ class LocalExchange:
             raise order_refused("Market is closed.")
         return market
 
-    def _match(self, now: int) -> None:
-        """Fill or trigger what the path reached, in the order of time."""
-        reached: list[tuple[int, int, VenueOrder]] = []
-
-        def look(order: VenueOrder, since: int) -> None:
-            moment = self.markets[order.symbol].reached(order, since, now)
-            if moment is not None:
-                heappush(reached, (moment, order.order_id, order))
-
-        for order in self.engine.open_orders():
-            look(order, self._clock.matched_ms)
-        while reached:
-            moment, order_id, order = heappop(reached)
-            market = self.markets[order.symbol]
-            if not order.is_waiting:
-                self.engine.fill_resting(order_id, market.rules, moment)
-                continue
-            order, _ = self.engine.trigger(order_id, market.rules, market.book(moment), moment)
-            if order.status.is_open:
-                look(order, moment)
-
     @contextmanager
     def _books(self, now: int) -> Iterator[None]:
         """Commit what the block changed. A failure in it leaves memory ahead of the disk: the end."""
@@ -243,29 +195,6 @@ class LocalExchange:
                 "list it again or use another folder"
             )
         return orders
-
-
-def _common_time(series: dict[str, Series], warmup: int) -> tuple[int, int]:
-    """Where the replay begins and ends, so that every market has its warmup and its data."""
-    begin = max(one.bars[warmup].open_ms for one in series.values())
-    end = min(one.end_ms for one in series.values())
-    if begin >= end:
-        names = ", ".join(one.name for one in series.values())
-        raise DataError(f"{names}: the files share no time after their warmup: list markets of one period")
-    return begin, end
-
-
-def _market(listing: Listing, series: Series, spec: VenueSpec) -> ListedMarket:
-    base, quote = listing.symbol.split("/")
-    rules = Rules(
-        symbol=base + quote,
-        base=base,
-        quote=quote,
-        tick_size=listing.tick_size or default_tick_size(series.price_decimals),
-        lot_size=listing.lot_size,
-        min_notional=default_min_notional(quote) if listing.min_notional is None else listing.min_notional,
-    )
-    return ListedMarket(rules, Replay(series, rules.tick_size), Quotes(rules.tick_size, spec.spread))
 
 
 def _fitting(clock: ClockRow, begin: int, end: int, spec: VenueSpec) -> ClockRow:

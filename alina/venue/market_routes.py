@@ -1,14 +1,14 @@
 """The public doors: what anyone may ask of the markets. Answers hold nothing later than `now`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
-from itertools import groupby
 from typing import Any
 
 from alina.venue import wire
 from alina.venue.candles_csv import INTERVALS, Bar
-from alina.venue.local_exchange import ListedMarket, LocalExchange
+from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_time import wall_ms
+from alina.venue.markets import ListedMarket
 from alina.venue.params import Params
 from alina.venue.refusal import Refusal
 from alina.venue.store import Page
@@ -42,31 +42,14 @@ def klines(exchange: LocalExchange, params: Params, now: int) -> Any:
     interval = INTERVALS.get(params.text("interval"))
     if interval is None or interval % market.replay.interval_ms:
         raise Refusal(-1120, "Invalid interval.")
-    limit = params.limit(default=500, most=1000)
-    start, end = params.optional_integer("startTime"), params.optional_integer("endTime")
-    last = ((now if end is None else end) // interval + 1) * interval - 1
-    if start is None:
-        bars = market.replay.newest_bars(limit * interval // market.replay.interval_ms, last, now)
-        return [wire.kline(bar, interval) for bar in _merged(bars, interval)[-limit:]]
-    first = -(-start // interval) * interval
-    bars = market.replay.bars(first, last, now)
-    return [wire.kline(bar, interval) for bar in _merged(bars, interval)[:limit]]
-
-
-def _merged(bars: Iterable[Bar], interval: int) -> list[Bar]:
-    """Candles of a coarser interval."""
-    groups = (list(group) for _, group in groupby(bars, key=lambda bar: bar.open_ms // interval))
-    return [
-        Bar(
-            group[0].open_ms // interval * interval,
-            group[0].open,
-            max(bar.high for bar in group),
-            min(bar.low for bar in group),
-            group[-1].close,
-            sum((bar.volume for bar in group), Decimal(0)),
-        )
-        for group in groups
-    ]
+    bars = market.candles(
+        interval,
+        now,
+        start_ms=params.optional_integer("startTime"),
+        end_ms=params.optional_integer("endTime"),
+        limit=params.limit(default=500, most=1000),
+    )
+    return [wire.kline(bar, interval) for bar in bars]
 
 
 def ticker_24hr(exchange: LocalExchange, params: Params, now: int) -> Any:

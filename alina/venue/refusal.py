@@ -3,6 +3,8 @@
 Source: Binance Spot API, "Error codes for Binance".
 """
 
+_DUPLICATE = "Duplicate order sent."
+
 
 class Refusal(Exception):
     """One refused request: a protocol's answer, so it never leaves the venue as an error of ours.
@@ -17,6 +19,11 @@ class Refusal(Exception):
         self.status = status
         self.retry_after = retry_after
 
+    @property
+    def is_duplicate(self) -> bool:
+        """An open order has this client order id already."""
+        return self.message == _DUPLICATE
+
 
 def filter_failure(name: str) -> Refusal:
     """The order breaks the named filter of its symbol."""
@@ -26,3 +33,8 @@ def filter_failure(name: str) -> Refusal:
 def order_refused(words: str) -> Refusal:
     """The order fits the filters, but the account or the market does not take it."""
     return Refusal(-2010, words)
+
+
+def duplicate_order() -> Refusal:
+    """An open order has this client order id already."""
+    return order_refused(_DUPLICATE)

@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
+import numpy as np
+
 from alina.errors import DataError
 from alina.venue.candles_csv import Bar, Series
+
+#: far more than a float can be off, and far less than a tick
+_FLOAT_ERROR = 1e-12
+#: candles that are looked at together
+_BLOCK = 1024
 
 
 class Leg(NamedTuple):
@@ -34,9 +41,12 @@ class Replay:
         self.interval_ms = series.interval_ms
         self.end_ms = series.end_ms
         self._tick_size = tick_size
-        self._bars = tuple(self._on_grid(bar) for bar in series.bars)
+        is_on_grid = not Decimal(1).scaleb(-series.price_decimals) % tick_size
+        self._bars = series.bars if is_on_grid else tuple(self._on_grid(bar) for bar in series.bars)
         self._opens = [bar.open_ms for bar in self._bars]
-        if any(bar.low <= 0 for bar in self._bars):
+        self._lows = np.array([float(bar.low) for bar in self._bars])
+        self._highs = np.array([float(bar.high) for bar in self._bars])
+        if not self._lows.min() > 0:
             raise DataError(
                 f"{series.name}: a price rounds to zero with tick size {tick_size}: give a finer one"
             )
@@ -48,6 +58,10 @@ class Replay:
             return bar.close
         leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
         return self._round(leg.at(now))
+
+    def candle_end(self, now: int) -> int:
+        """When the newest candle that has opened closes, or closed."""
+        return self._opens[self._index(now)] + self.interval_ms
 
     def last_volume(self, now: int) -> Decimal:
         """The volume (base) of the newest candle that is closed."""
@@ -63,10 +77,14 @@ class Replay:
         """The first moment in (since, until] at which the price is not below `price`."""
         return self._first(price, since, until, sign=-1)
 
-    def bars(self, first: int, last: int, now: int) -> list[Bar]:
-        """The candles that open in [first, last], oldest first; a forming one only as far as it has come."""
+    def bars(self, first: int, last: int, now: int, *, most: int | None = None) -> list[Bar]:
+        """The candles that open in [first, last], oldest first; a forming one only as far as it has come.
+
+        No more than the first `most` of them.
+        """
         start = bisect_left(self._opens, first)
-        known = list(self._bars[start : bisect_right(self._opens, min(last, now))])
+        end = bisect_right(self._opens, min(last, now))
+        known = list(self._bars[start : end if most is None else min(end, start + most)])
         if known and now < known[-1].open_ms + self.interval_ms:
             known[-1] = self._forming(known[-1], now)
         return known
@@ -93,7 +111,7 @@ class Replay:
 
     def _first(self, price: Decimal, since: int, until: int, *, sign: int) -> int | None:
         """`sign` 1: falling to `price`; -1: rising to it (the same, mirrored)."""
-        for leg, first, last in self._walked(since, until):
+        for leg, first, last in self._walked(price, since, until, sign):
 
             def is_reached(ms: int, leg: Leg = leg) -> bool:
                 return sign * self._round(leg.at(ms)) <= sign * price
@@ -105,13 +123,24 @@ class Replay:
                 return moments[bisect_left(moments, True, key=is_reached)]
         return None
 
-    def _walked(self, since: int, until: int) -> Iterator[tuple[Leg, int, int]]:
-        """The lines of the path in (since, until] in order, each with the first and last moment on it."""
-        for bar in self._bars[self._index(since) : self._index(until) + 1]:
-            for leg in self._legs(bar):
+    def _walked(self, price: Decimal, since: int, until: int, sign: int) -> Iterator[tuple[Leg, int, int]]:
+        """The lines of the path in (since, until] of the candles that come to `price`, in order.
+
+        Each with the first and the last moment on it.
+        """
+        for index in self._coming_to(price, self._index(since), self._index(until) + 1, sign):
+            for leg in self._legs(self._bars[index]):
                 first, last = max(leg.start_ms, since + 1), min(leg.end_ms, until)
                 if first <= last:
                     yield leg, first, last
+
+    def _coming_to(self, price: Decimal, start: int, end: int, sign: int) -> Iterator[int]:
+        """The candles of [start, end) whose range comes to `price`; a hair more, as floats are not exact."""
+        extremes, bound = (self._lows, self._highs)[sign < 0], float(price) * (1 + sign * _FLOAT_ERROR)
+        for first in range(start, end, _BLOCK):
+            some = extremes[first : min(first + _BLOCK, end)]
+            for offset in np.flatnonzero(some <= bound if sign > 0 else some >= bound):
+                yield first + int(offset)
 
     def _index(self, now: int) -> int:
         """The newest candle that has opened."""

@@ -1,4 +1,4 @@
-"""What the Exchange port promises, over the real adapter and a venue in its own process."""
+"""What the Exchange port promises, over the real adapter and a venue in its own process, and in this one."""
 
 import json
 import subprocess
@@ -18,9 +18,14 @@ import pytest
 
 from alina.domain.orders import Order, OrderSide, OrderState, OrderType, client_order_id_for
 from alina.domain.ports import Exchange
+from alina.domain.records import utc_from_ms
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.venue.candles_csv import load_series
 from alina.venue.ccxt_options import venue_options
+from alina.venue.engine import Fees
+from alina.venue.in_process import InProcessExchange
+from alina.venue.markets import list_market
 from alina.venue.spec import Listing, VenueSpec
 
 SYMBOL = "BTC/USDT"
@@ -70,10 +75,30 @@ def connect(url: str, *, api_key: str | None, secret: str | None) -> CcxtExchang
 
 
 @pytest.fixture(scope="module")
-def exchange(venue_url: str) -> Iterator[Exchange]:
+def served(venue_url: str) -> Iterator[Exchange]:
+    """The adapter on the venue that can be told to fail."""
     exchange = connect(venue_url, **KEYS)
     yield exchange
     exchange.close()
+
+
+@pytest.fixture(scope="module", params=["served", "in_process"])
+def exchange(request: pytest.FixtureRequest) -> Exchange:
+    return in_process() if request.param == "in_process" else request.getfixturevalue("served")
+
+
+def in_process(
+    listing: Listing = Listing(SYMBOL),  # noqa: B008  # frozen
+    warmup: int = 250,
+) -> InProcessExchange:
+    """The same market and account as `venue` has them, at the same moment."""
+    series = load_series(listing.path, warmup=warmup)
+    return InProcessExchange(
+        [list_market(listing, series, Decimal("0.0002"))],
+        balances={"USDT": Decimal(1_000_000), "BTC": Decimal(100_000)},
+        fees=Fees(Decimal("0.001"), Decimal("0.001")),
+        now=utc_from_ms(series.bars[warmup].open_ms),
+    )
 
 
 def set_fault(url: str, kind: str, method: str, path: str, **more: str) -> None:
@@ -200,14 +225,14 @@ def test_an_order_that_never_was_is_found_nowhere(exchange: Exchange):
     assert exchange.find(SYMBOL, client_order_id_for(uuid4())) is None
 
 
-def test_an_order_that_no_query_shows_yet_is_cancelled_all_the_same(exchange: Exchange, venue_url: str):
+def test_an_order_that_no_query_shows_yet_is_cancelled_all_the_same(served: Exchange, venue_url: str):
     set_fault(venue_url, "delayed_visibility", "POST", "/api/v3/order", hidden_seconds="3600")
-    order = limit_order(exchange, OrderSide.BUY, "0.97")
-    locked_before = exchange.balances()["USDT"].locked
-    exchange.submit(order)
-    assert exchange.find(SYMBOL, order.client_order_id) is None
-    assert exchange.cancel(SYMBOL, order.client_order_id) is True
-    assert exchange.balances()["USDT"].locked == locked_before
+    order = limit_order(served, OrderSide.BUY, "0.97")
+    locked_before = served.balances()["USDT"].locked
+    served.submit(order)
+    assert served.find(SYMBOL, order.client_order_id) is None
+    assert served.cancel(SYMBOL, order.client_order_id) is True
+    assert served.balances()["USDT"].locked == locked_before
 
 
 def test_cancelling_what_is_done_or_never_was_is_no_error_and_cancels_nothing(exchange: Exchange):
@@ -240,24 +265,22 @@ def test_an_order_the_market_does_not_allow_is_rejected_and_leaves_no_trace(
     assert exchange.find(SYMBOL, order.client_order_id) is None
 
 
-def test_an_order_accepted_and_then_dropped_is_found_by_its_client_order_id(
-    exchange: Exchange, venue_url: str
-):
+def test_an_order_accepted_and_then_dropped_is_found_by_its_client_order_id(served: Exchange, venue_url: str):
     set_fault(venue_url, "accept_then_drop", "POST", "/api/v3/order")
     order = market_order(OrderSide.BUY)
     with pytest.raises(OrderFateUnknown):
-        exchange.submit(order)
-    found = exchange.find(SYMBOL, order.client_order_id)
+        served.submit(order)
+    found = served.find(SYMBOL, order.client_order_id)
     assert found.state is OrderState.FILLED
-    assert len(exchange.fills(SYMBOL, exchange_order_id=found.exchange_order_id)) > 0
+    assert len(served.fills(SYMBOL, exchange_order_id=found.exchange_order_id)) > 0
 
 
-def test_an_order_that_met_a_failing_server_never_arrived(exchange: Exchange, venue_url: str):
+def test_an_order_that_met_a_failing_server_never_arrived(served: Exchange, venue_url: str):
     set_fault(venue_url, "error_before", "POST", "/api/v3/order")
     order = market_order(OrderSide.BUY)
     with pytest.raises(OrderFateUnknown):
-        exchange.submit(order)
-    assert exchange.find(SYMBOL, order.client_order_id) is None
+        served.submit(order)
+    assert served.find(SYMBOL, order.client_order_id) is None
 
 
 def test_an_open_client_order_id_used_again_leaves_its_fate_to_the_exchange(exchange: Exchange):
@@ -300,7 +323,7 @@ def test_a_stop_that_would_be_triggered_at_once_or_is_off_the_tick_size_is_rejec
     off = replace(good, trigger_price=good.trigger_price + Decimal("0.001"))
     for order, words in (
         (stop_order(exchange, "1.01"), "trigger"),
-        (off, "trigger price .* is off the tick"),
+        (off, "trigger price .* is off the tick|PRICE_FILTER"),
     ):
         with pytest.raises(OrderRejected, match=words):
             exchange.submit(order)
@@ -308,14 +331,14 @@ def test_a_stop_that_would_be_triggered_at_once_or_is_off_the_tick_size_is_rejec
 
 
 def test_a_stop_order_accepted_and_then_dropped_is_found_by_its_client_order_id(
-    exchange: Exchange, venue_url: str
+    served: Exchange, venue_url: str
 ):
     set_fault(venue_url, "accept_then_drop", "POST", "/api/v3/order")
-    order = stop_order(exchange)
+    order = stop_order(served)
     with pytest.raises(OrderFateUnknown):
-        exchange.submit(order)
-    assert exchange.find(SYMBOL, order.client_order_id).state is OrderState.OPEN
-    assert exchange.cancel(SYMBOL, order.client_order_id) is True
+        served.submit(order)
+    assert served.find(SYMBOL, order.client_order_id).state is OrderState.OPEN
+    assert served.cancel(SYMBOL, order.client_order_id) is True
 
 
 def falling_candles(file: Path) -> None:
@@ -374,3 +397,40 @@ def test_an_exchange_that_is_not_there_is_unavailable():
     with pytest.raises(OrderFateUnknown, match="not sent"):
         nowhere.submit(market_order(OrderSide.BUY))
     nowhere.close()
+
+
+def traded(exchange: Exchange) -> list[object]:
+    """A day's orders, each at the same prices wherever this is run, and what became of them."""
+    market, price = exchange.market(SYMBOL), exchange.ticker(SYMBOL).last
+    orders = [
+        market_order(OrderSide.BUY, "1.23457"),
+        market_order(OrderSide.SELL, "0.98765"),
+        limit_order(exchange, OrderSide.BUY, "1.0004", "3"),
+        limit_order(exchange, OrderSide.SELL, "1.02"),
+        stop_order(exchange, "0.98", "0.5"),
+    ]
+    orders = [replace(one, client_order_id=f"parity-{number}") for number, one in enumerate(orders)]
+    placed = [exchange.submit(one) for one in orders]
+    exchange.cancel(SYMBOL, "parity-3")
+    found = [exchange.find(SYMBOL, one.client_order_id) for one in orders]
+    fills = exchange.fills(SYMBOL)
+    assert fills
+    ids = {one.exchange_order_id: one.client_order_id for one in placed}
+    return [
+        price,
+        market,
+        exchange.candles(SYMBOL, "1h", since=exchange.ticker(SYMBOL).as_of - 99 * HOUR, limit=500),
+        exchange.candles(SYMBOL, "4h", since=exchange.ticker(SYMBOL).as_of - 99 * HOUR, limit=9),
+        replace(exchange.order_book(SYMBOL, depth=20), as_of=exchange.ticker(SYMBOL).as_of),
+        [replace(one, exchange_order_id="") for one in (*placed, *found) if one],
+        [replace(one, exchange_order_id=ids[one.exchange_order_id]) for one in fills],
+        exchange.balances(),
+    ]
+
+
+def test_the_venue_in_this_process_trades_to_the_last_digit_as_the_served_one(tmp_path: Path):
+    with venue(tmp_path) as url:
+        served = connect(url, **KEYS)
+        there = traded(served)
+        served.close()
+    assert traded(in_process()) == there
