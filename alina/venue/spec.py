@@ -1,10 +1,13 @@
 """What a venue is told: its folder, its listings, its speed and its fees."""
 
+import base64
+import binascii
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,14 @@ SAMPLE = "sample"
 #: the fields that map an asset to an exact number
 _AMOUNTS = {"balances", "fee_asset_prices"}
 _SAMPLE_FILE = Path(__file__).parent / "sample" / "BTC_USD-1h.csv.gz"
+
+
+class Dialect(StrEnum):
+    """Whose REST API the venue speaks; the names are ccxt's."""
+
+    BINANCE = "binance"
+    #: fees are paid in quote, and the secret is base64
+    KRAKEN = "kraken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class VenueSpec:
     host: str = "127.0.0.1"
     #: 0: a free port is chosen
     port: int = 0
+    dialect: Dialect = Dialect.BINANCE
     listings: tuple[Listing, ...] = (Listing("BTC/USDT"),)
     #: market seconds a wall second; 0: the market stands still
     speed: Decimal = Decimal(1)
@@ -68,7 +80,8 @@ class VenueSpec:
     spread: Decimal = Decimal("0.0002")
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
-    #: request weight a minute and address, as Binance enforces 6000; None: counted, never enforced
+    #: request weight a minute and address, as Binance enforces 6000; in Kraken's dialect what its counter
+    #: loses in a minute; None: never enforced
     weight_limit: int | None = None
     #: orders in ten seconds, as Binance enforces 100; None: likewise
     order_limit_10s: int | None = None
@@ -96,6 +109,18 @@ class VenueSpec:
             raise ConfigError("venue balances: no asset may begin below zero")
         if not self.api_key or not self.secret:
             raise ConfigError("venue api_key and secret: give both")
+        if self.dialect is Dialect.KRAKEN:
+            self._check_for_kraken()
+
+    def _check_for_kraken(self) -> None:
+        if self.fee_asset:
+            raise ConfigError("venue fee_asset: Kraken's fees are paid in quote: leave it out")
+        try:
+            base64.b64decode(self.secret, validate=True)
+        except binascii.Error:
+            raise ConfigError(
+                "venue secret: Kraken's are base64: remove the file secrets/venue_secret, a new one is made"
+            ) from None
 
     def to_json(self) -> str:
         """Numbers are text, so that no float ever stands between two processes."""
@@ -118,6 +143,8 @@ class VenueSpec:
             for name in ("speed", "maker_fee", "taker_fee", "spread"):
                 if name in values:
                     values[name] = Decimal(str(values[name]))
+            if "dialect" in values:
+                values["dialect"] = Dialect(values["dialect"])
             return cls(**{**values, "folder": Path(values["folder"])})
         except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation) as error:
             raise ConfigError(
