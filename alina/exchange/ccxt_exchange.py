@@ -22,16 +22,8 @@ from alina.exchange.budget import Budget, urgent
 from alina.exchange.client import Client
 from alina.exchange.errors import UNREADABLE, submit_error
 from alina.exchange.options import client_options
+from alina.exchange.traits import Finding, traits_of
 
-#: exchanges whose `fetch_order` and `cancel_order` in ccxt send the client order id, so that "not found"
-#: means this order. Of any other, only a list can be searched, and absence from a list proves nothing.
-_ASKS_BY_CLIENT_ORDER_ID = frozenset(
-    {"binance", "binanceus", "bitget", "bitvavo", "coinbaseexchange", "htx", "kucoin", "mexc", "okx", "okxus"}
-)
-
-#: exchanges that keep a stop order among the others. Most keep it in a list of its own until it is triggered,
-#: under another id, so that an order's fate could not be told: there the stop is watched by us.
-_LISTS_STOPS_WITH_ORDERS = frozenset({"binance", "binanceus"})
 _STOP_LIMIT = "STOP_LOSS_LIMIT"
 
 
@@ -54,7 +46,7 @@ class CcxtExchange:
         timeout: timedelta,
         budget: Callable[[Decimal], Budget] | None = None,
     ) -> None:
-        self._id = exchange_id
+        self._id, self._traits = exchange_id, traits_of(exchange_id)
         self._client = Client(
             exchange_id,
             client_options(exchange_id, api_key=api_key, secret=secret, options=options, timeout=timeout),
@@ -94,9 +86,18 @@ class CcxtExchange:
         return self._client.read(fetch)
 
     def ticker(self, symbol: str) -> Ticker:
-        """Best and last prices with the exchange's own time; without one it is ExchangeUnavailable."""
+        """Best and last prices with the exchange's own time; without one it is ExchangeUnavailable.
+
+        Where the ticker names none, it is the time of the exchange's answer.
+        """
         self.market(symbol)
-        return self._client.read(lambda: records.ticker_from(self._api.fetch_ticker(symbol), symbol))
+
+        def fetch() -> Ticker:
+            raw = self._api.fetch_ticker(symbol)
+            answered_at = None if raw.get("timestamp") else self._client.answered_at()
+            return records.ticker_from(raw, symbol, answered_at=answered_at)
+
+        return self._client.read(fetch)
 
     def order_book(self, symbol: str, *, depth: int) -> OrderBook:
         """The best `depth` levels of each side.
@@ -135,10 +136,10 @@ class CcxtExchange:
                 order.side.value,
                 f"{order.quantity:f}",
                 None if order.limit_price is None else f"{order.limit_price:f}",
-                {"clientOrderId": name, **_trigger(order), **self._signed(signed_at)},
+                {"clientOrderId": self._traits.spelled(name), **_trigger(order), **self._signed(signed_at)},
             )
             self._client.need_json()
-            return records.accepted_order_from(answer, order)
+            return records.accepted_order_from(self._read(answer), order)
         except Exception as error:  # whatever it is, the request may have arrived
             raise submit_error(error, self._id, name) from error
 
@@ -163,12 +164,20 @@ class CcxtExchange:
     def _find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
         self._client.need_keys()
         self.market(symbol)
-        if self._id not in _ASKS_BY_CLIENT_ORDER_ID:
-            return self._search(symbol, client_order_id)
+        match self._traits.finding:
+            case Finding.BY_ORDER:
+                return self._ask(symbol, client_order_id)
+            case Finding.BY_NARROWED_LISTS:
+                return self._ask_lists(symbol, client_order_id)
+            case Finding.BY_SEARCH:
+                return self._search(symbol, client_order_id)
+
+    def _ask(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
+        name = self._traits.spelled(client_order_id)
         try:
             return self._client.read(
                 lambda: records.order_of_id_from(
-                    self._api.fetch_order_with_client_order_id(client_order_id, symbol),
+                    self._read(self._api.fetch_order_with_client_order_id(name, symbol)),
                     symbol,
                     client_order_id,
                 )
@@ -177,6 +186,21 @@ class CcxtExchange:
             if isinstance(error.__cause__, ccxt.OrderNotFound):
                 return None
             raise
+
+    def _ask_lists(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
+        """The open ones first: what is closed in between is then found among the closed."""
+        narrowed = {"clientOrderId": self._traits.spelled(client_order_id)}
+        for listing in (self._api.fetch_open_orders, self._api.fetch_closed_orders):
+            raws = self._client.read(partial(listing, symbol, params=narrowed))
+            for raw in raws:
+                return self._client.read(
+                    partial(records.order_of_id_from, self._read(raw), symbol, client_order_id)
+                )
+        return None
+
+    def _read(self, raw: records.Raw) -> records.Raw:
+        """ccxt's record of an order with the client order id as we spell it."""
+        return {**raw, "clientOrderId": self._traits.read(raw.get("clientOrderId") or "")}
 
     def cancel(self, symbol: str, client_order_id: str) -> bool:
         """Whether the exchange cancelled the order now; False: it has no such open order (yet).
@@ -194,9 +218,10 @@ class CcxtExchange:
                 raise
 
     def _cancel(self, symbol: str, client_order_id: str) -> bool:
-        if self._id in _ASKS_BY_CLIENT_ORDER_ID:
-            answer = self._api.cancel_order_with_client_order_id(client_order_id, symbol)
-            records.require_cancel_of(answer, symbol, client_order_id)
+        if self._traits.finding is not Finding.BY_SEARCH:
+            name = self._traits.spelled(client_order_id)
+            answer = self._api.cancel_order_with_client_order_id(name, symbol)
+            records.require_cancel_of(self._read(answer), symbol, client_order_id)
             return True
         placed = self._search(symbol, client_order_id)
         if not placed.state.is_final:
@@ -205,9 +230,10 @@ class CcxtExchange:
 
     def has_stop_orders(self, symbol: str) -> bool:
         """Whether stop orders are taken, and are found and cancelled like any other."""
-        if self._id not in _LISTS_STOPS_WITH_ORDERS:
+        if not self._traits.lists_stops_with_orders:
             return False
-        return _STOP_LIMIT in self._client.market(symbol)["info"].get("orderTypes", ())
+        told = self._client.market(symbol)["info"].get("orderTypes")
+        return told is None or _STOP_LIMIT in told
 
     def open_orders(self, symbol: str) -> list[PlacedOrder]:
         """Every open order of the account in this symbol, ours or not."""
@@ -215,7 +241,7 @@ class CcxtExchange:
         self.market(symbol)
         return self._client.read(
             lambda: [
-                records.placed_order_from(raw, symbol)
+                records.placed_order_from(self._read(raw), symbol)
                 for raw in self._client.complete(self._api.fetch_open_orders(symbol))
             ]
         )
@@ -261,12 +287,12 @@ class CcxtExchange:
 
     def _look_in(self, listing: str, symbol: str, client_order_id: str) -> PlacedOrder | None:
         raws = getattr(self._api, listing)(symbol)
-        ours = (raw for raw in raws if raw.get("clientOrderId") == client_order_id)
+        ours = (raw for raw in map(self._read, raws) if raw["clientOrderId"] == client_order_id)
         return next((records.placed_order_from(raw, symbol) for raw in ours), None)
 
     def _signed(self, signed_at: datetime | None) -> dict[str, int]:
-        """Binance's time stamp of a request, in ccxt's idea of the exchange's time."""
-        if signed_at is None or not self._id.startswith("binance"):
+        """The time stamp of a request, in ccxt's idea of the exchange's time."""
+        if signed_at is None or not self._traits.has_receive_window:
             return {}
         return {"timestamp": self._api.nonce() - max(0, time.time_ns() // 1_000_000 - ms_from_utc(signed_at))}
 

@@ -8,8 +8,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import ccxt
@@ -20,6 +21,7 @@ from alina.errors import ConfigError, ExchangeRefused, ExchangeUnavailable
 from alina.exchange.budget import Budget, BudgetSpent
 from alina.exchange.errors import UNREADABLE, read_error
 from alina.exchange.limits import limits_of
+from alina.exchange.traits import traits_of
 
 _T = TypeVar("_T")
 
@@ -67,13 +69,18 @@ class Client:
     def complete(self, raws: list[_T]) -> list[_T]:
         """The entries, if none was left out.
 
-        ccxt drops those of another symbol without a word, although Binance was asked for one symbol: then it
-        is another request's answer. Other exchanges list all symbols, or group them.
+        ccxt drops those of another symbol without a word, although an exchange that lists one symbol
+        was asked for this one: then it is another request's answer. Others list all symbols, or group them.
         """
         told = self.api.last_json_response
-        if self.id.startswith("binance") and isinstance(told, list) and len(told) != len(raws):
+        if traits_of(self.id).lists_one_symbol and isinstance(told, list) and len(told) != len(raws):
             raise ValueError(f"only {len(raws)} of {len(told)} entries are what was asked for")
         return raws
+
+    def answered_at(self) -> datetime:
+        """The time (UTC, whole seconds) that the last answer bears. Raises ValueError where it bears none."""
+        told = (self.api.last_response_headers or {}).get("Date", "")
+        return parsedate_to_datetime(told).astimezone(UTC)
 
     def need_keys(self) -> None:
         """Raises ExchangeRefused in a process that has none."""

@@ -6,12 +6,9 @@ from typing import Any
 
 import ccxt
 
-_SPOT_ONLY = {"options": {"defaultType": "spot"}}
+from alina.exchange.traits import traits_of
 
-# Without these binance asks the futures, margin and wallet services before the first spot request.
-_BINANCE_SPOT_ONLY = {
-    "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
-}
+_SPOT_ONLY = {"options": {"defaultType": "spot"}}
 
 
 def client_options(
@@ -24,14 +21,13 @@ def client_options(
 ) -> dict[str, Any]:
     """The constructor mapping of one ccxt exchange, merged deeply: mappings merge, all else is replaced."""
     defaults: dict[str, Any] = {"enableRateLimit": True, "timeout": timeout // timedelta(milliseconds=1)}
-    family = _BINANCE_SPOT_ONLY if exchange_id.startswith("binance") else {}
     fixed: dict[str, Any] = {
         "number": str,  # prices and amounts keep the exchange's own digits
         "enableLastJsonResponse": True,  # the only sign that an answer was no JSON at all
         "options": {"maxRetriesOnFailure": 0},  # a retry would send an order twice
     }
     keys = {name: value for name, value in (("apiKey", api_key), ("secret", secret)) if value}
-    return merged(_SPOT_ONLY, defaults, family, options, keys, fixed)
+    return merged(_SPOT_ONLY, defaults, traits_of(exchange_id).options, options, keys, fixed)
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:

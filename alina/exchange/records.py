@@ -78,14 +78,15 @@ def candle_from(row: Sequence[Any], symbol: str, timeframe: str) -> Candle:
     )
 
 
-def ticker_from(raw: Raw, symbol: str) -> Ticker:
+def ticker_from(raw: Raw, symbol: str, *, answered_at: datetime | None = None) -> Ticker:
+    """`answered_at` is the time of the answer, for a ticker that names none."""
     _require(raw, "symbol", symbol)
     return Ticker(
         symbol=symbol,
         bid=exact(raw["bid"], "bid"),
         ask=exact(raw["ask"], "ask"),
         last=exact(raw["last"], "last"),
-        as_of=_time(raw["timestamp"], "the ticker's time"),
+        as_of=answered_at or _time(raw["timestamp"], "the ticker's time"),
     )
 
 

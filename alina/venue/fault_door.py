@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from alina.venue.answers import refused
 from alina.venue.faults import Fault, FaultKind
+from alina.venue.kraken_names import number_of
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.refusal import Refusal
 
@@ -21,6 +21,8 @@ from alina.venue.refusal import Refusal
 _RESET = struct.pack("ii", 1, 0)
 #: connection -> the copy of an answer that its next request gets instead of its own
 LATE = web.AppKey("LATE", WeakKeyDictionary[asyncio.Transport, bytes])
+#: how the dialect answers a refusal
+REFUSED: web.AppKey[Callable[[Refusal], web.Response]] = web.AppKey("REFUSED")
 
 
 def deliver_late(request: web.Request) -> None:
@@ -35,11 +37,16 @@ async def meet(
     """Answer `request`, whose own answer `handler` would be, as the fault has it."""
     await request.read()  # now, for a client that leaves takes an unread body with it
     if not fault.kind.carries_out:
-        return _INSTEAD[fault.kind](fault)
+        return _instead(fault, request)
     own = await _carry_out(fault, request, handler, exchange)
     if fault.kind in _ON_THE_WIRE and isinstance(own, web.Response):
         await _ON_THE_WIRE[fault.kind](fault, request, own)
-    return _INSTEAD[fault.kind](fault) if fault.kind in _INSTEAD else own
+    return _instead(fault, request) if fault.kind in _INSTEAD else own
+
+
+def _instead(fault: Fault, request: web.Request) -> web.Response:
+    answer = _INSTEAD[fault.kind](fault)
+    return request.app[REFUSED](answer) if isinstance(answer, Refusal) else answer
 
 
 async def _carry_out(
@@ -57,40 +64,51 @@ async def _carry_out(
 
 
 def _hide_order(fault: Fault, answer: Any, exchange: LocalExchange) -> None:
-    if isinstance(answer, dict) and "orderId" in answer:
+    order_id = _order_id(answer)
+    if order_id is not None:
         only_trades = fault.kind is FaultKind.DELAYED_TRADES
-        exchange.hide(answer["orderId"], float(fault.hidden_seconds), only_trades=only_trades)
+        exchange.hide(order_id, float(fault.hidden_seconds), only_trades=only_trades)
+
+
+def _order_id(answer: Any) -> int | None:
+    """Of the order that was placed, in either dialect."""
+    match answer:
+        case {"orderId": int(order_id)}:
+            return order_id
+        case {"result": {"txid": [str(txid)]}}:
+            return number_of(txid)
+    return None
 
 
 def _error(fault: Fault) -> web.Response:
     return web.Response(status=fault.status or 503, text="Service Unavailable")
 
 
-def _timeout(fault: Fault) -> web.Response:
+def _timeout(fault: Fault) -> Refusal:
     words = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
-    return refused(Refusal(-1007, words, status=fault.status or 408))
+    return Refusal(-1007, words, status=fault.status or 408)
 
 
 def _page(_fault: Fault) -> web.Response:
     return web.Response(text="<html><body>Please wait</body></html>", content_type="text/html")
 
 
-def _too_many_requests(fault: Fault) -> web.Response:
+def _too_many_requests(fault: Fault) -> Refusal:
     words = "Too much request weight used. Please use WebSocket Streams to avoid polling the API."
-    return refused(Refusal(-1003, words, status=fault.status or 429, retry_after=fault.retry_after))
+    return Refusal(-1003, words, status=fault.status or 429, retry_after=fault.retry_after)
 
 
-def _banned(fault: Fault) -> web.Response:
+def _banned(fault: Fault) -> Refusal:
     words = "Way too much request weight used; IP banned."
-    return refused(Refusal(-1003, words, status=fault.status or 418, retry_after=fault.retry_after))
+    return Refusal(-1003, words, status=fault.status or 418, retry_after=fault.retry_after)
 
 
-def _clock_drift(_fault: Fault) -> web.Response:
-    return refused(Refusal(-1021, "Timestamp for this request is outside of the recvWindow."))
+def _clock_drift(_fault: Fault) -> Refusal:
+    return Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
 
 
 #: the answer that comes instead of the request's own
-_INSTEAD: dict[FaultKind, Callable[[Fault], web.Response]] = {
+_INSTEAD: dict[FaultKind, Callable[[Fault], web.Response | Refusal]] = {
     FaultKind.ERROR_AFTER: _error,
     FaultKind.ERROR_BEFORE: _error,
     FaultKind.TIMEOUT_AFTER: _timeout,

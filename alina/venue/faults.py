@@ -12,7 +12,7 @@ from alina.venue.refusal import Refusal
 
 ANY = "*"
 #: what a fault without a method or a path may meet; the venue's own doors stay whole
-_API = "/api/"
+_API = ("/api/", "/0/")
 
 
 class FaultKind(StrEnum):

@@ -1,4 +1,4 @@
-"""The HTTP door: Binance Spot REST under /api/v3, the venue's own under /venue/v1.
+"""The HTTP door: the dialect's REST API (Binance Spot under /api/v3), the venue's own under /venue/v1.
 
 One event loop does everything; between reading a request and answering it nothing else runs.
 """
@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from alina.errors import SystemStateError
-from alina.venue import account_routes, market_routes
+from alina.venue import account_routes, kraken_answers, market_routes
 from alina.venue.answers import refused
-from alina.venue.fault_door import LATE, deliver_late, meet
+from alina.venue.fault_door import LATE, REFUSED, deliver_late, meet
 from alina.venue.faults import Fault, FaultScript
+from alina.venue.kraken_door import KrakenDoor
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_routes import Answer
 from alina.venue.market_time import wall_ms
@@ -22,7 +23,7 @@ from alina.venue.params import Params
 from alina.venue.rate_limits import weight_of
 from alina.venue.refusal import Refusal
 from alina.venue.signing import Signing
-from alina.venue.spec import VenueSpec
+from alina.venue.spec import Dialect, VenueSpec
 
 #: method, path, what answers, request weight as Binance counts it (of one symbol)
 _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
@@ -55,24 +56,32 @@ class VenueDoor:
 
     def __init__(self, exchange: LocalExchange, spec: VenueSpec) -> None:
         self._exchange = exchange
+        self._spec = spec
         self._signing = Signing(spec.api_key, spec.secret)
         self._faults = FaultScript()
-        self._may_fail = spec.faults
 
     def app(self) -> web.Application:
         """The web application; it holds no thread and no task of its own."""
         app = web.Application(middlewares=[_answer_errors, self._meet_faults])
         app[LATE] = WeakKeyDictionary()
-        for method, path, answer, weight in _PUBLIC:
-            app.router.add_route(method, path, self._door(answer, weight, signed=False))
-        for method, path, answer, weight in _SIGNED:
-            app.router.add_route(method, path, self._door(answer, weight, signed=True))
+        if self._spec.dialect is Dialect.KRAKEN:
+            app[REFUSED] = kraken_answers.refused
+            KrakenDoor(self._exchange, self._spec).add_to(app.router)
+        else:
+            app[REFUSED] = refused
+            self._add_binance(app.router)
         app.router.add_get("/venue/v1/clock", self._clock)
-        if self._may_fail:
+        if self._spec.faults:
             app.router.add_post("/venue/v1/faults", self._script_fault)
             app.router.add_get("/venue/v1/faults", self._report_faults)
             app.router.add_delete("/venue/v1/faults", self._clear_faults)
         return app
+
+    def _add_binance(self, router: web.UrlDispatcher) -> None:
+        for method, path, answer, weight in _PUBLIC:
+            router.add_route(method, path, self._door(answer, weight, signed=False))
+        for method, path, answer, weight in _SIGNED:
+            router.add_route(method, path, self._door(answer, weight, signed=True))
 
     def _door(self, answer: Answer, weight: int, *, signed: bool) -> Handler:
         async def door(request: web.Request) -> web.StreamResponse:

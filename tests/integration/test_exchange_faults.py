@@ -27,6 +27,7 @@ from binance_like import (
 from alina.domain.orders import Order, OrderSide, OrderState, OrderType
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange.ccxt_exchange import CcxtExchange
+from alina.exchange.traits import Traits
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -422,7 +423,7 @@ def test_answers_that_come_one_request_late_are_never_another_orders(on_one_conn
 def test_where_only_lists_can_be_searched_absence_proves_nothing(
     server: BinanceLike, exchange: CcxtExchange, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("alina.exchange.ccxt_exchange._ASKS_BY_CLIENT_ORDER_ID", frozenset())
+    monkeypatch.setattr(exchange, "_traits", Traits())
     server.answers |= {"GET openOrders": says(200, []), "GET allOrders": says(200, [ORDER])}
     server.answers["DELETE order"] = says(200, {**ORDER, "status": "CANCELED"})
     assert exchange.find(SYMBOL, "al-1").state is OrderState.EXPIRED

@@ -3,8 +3,8 @@
 import ccxt
 import pytest
 
-from alina.exchange.ccxt_exchange import _ASKS_BY_CLIENT_ORDER_ID, _LISTS_STOPS_WITH_ORDERS
 from alina.exchange.limits import Limits, limits_of, word_of
+from alina.exchange.traits import Finding, traits_of
 
 SECONDS = 1000
 
@@ -62,8 +62,11 @@ def test_the_time_to_wait_is_read(told: str, wait_ms: int | None):
 
 
 def test_stop_orders_are_sent_only_where_ccxt_finds_them_among_the_others():
-    assert _LISTS_STOPS_WITH_ORDERS <= _ASKS_BY_CLIENT_ORDER_ID
-    for exchange_id in _LISTS_STOPS_WITH_ORDERS:
+    known = {exchange_id: traits_of(exchange_id) for exchange_id in ccxt.exchanges}
+    stops = [exchange_id for exchange_id, traits in known.items() if traits.lists_stops_with_orders]
+    assert {"binance", "kraken"} <= set(stops)
+    for exchange_id in stops:
+        assert known[exchange_id].finding is not Finding.BY_SEARCH
         spot = getattr(ccxt, exchange_id)().features["spot"]
         assert spot["createOrder"]["stopLossPrice"] is True
         assert spot["fetchOrder"]["trigger"] is False  # no list of their own

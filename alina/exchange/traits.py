@@ -1,0 +1,98 @@
+"""What ccxt does not unify, in one table: all that this adapter knows of single exchanges.
+
+An exchange that is not listed is trusted with the least.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+import ccxt
+
+
+class Finding(Enum):
+    """What ccxt makes of the question for an order by its client order id."""
+
+    #: `fetch_order` and `cancel_order` send it, so that "not found" means this order
+    BY_ORDER = auto()
+    #: `cancel_order` sends it, and the lists of open and of closed orders are narrowed to it: an order that
+    #: is in neither, asked for in this sequence, is not there
+    BY_NARROWED_LISTS = auto()
+    #: it is sent nowhere: lists can be searched, and absence from a list proves nothing
+    BY_SEARCH = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """One exchange."""
+
+    finding: Finding = Finding.BY_SEARCH
+    #: a stop order is kept among the others, under one id before and after it is triggered. Most keep it in a
+    #: list of its own, so that its fate could not be told: there the stop is watched by us
+    lists_stops_with_orders: bool = False
+    #: requests bear a time stamp, and one outside of the receive window is refused
+    has_receive_window: bool = False
+    #: a list for one symbol is a JSON list of that symbol's entries and of no others
+    lists_one_symbol: bool = False
+    #: client order ids must be UUIDs or short
+    takes_uuids: bool = False
+    #: merged into ccxt's constructor
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def spelled(self, client_order_id: str) -> str:
+        """A client order id as this exchange takes it. Ours are `al` and 30 hex digits; a UUID has 32."""
+        if self.takes_uuids and re.fullmatch("al[0-9a-f]{30}", client_order_id):
+            return f"a1{client_order_id[2:]}"
+        return client_order_id
+
+    def read(self, told: str) -> str:
+        """The inverse of `spelled`."""
+        digits = told.replace("-", "")
+        if self.takes_uuids and re.fullmatch("a1[0-9a-f]{30}", digits):
+            return f"al{digits[2:]}"
+        return told
+
+
+_BINANCE = Traits(
+    finding=Finding.BY_ORDER,
+    lists_stops_with_orders=True,
+    has_receive_window=True,
+    lists_one_symbol=True,
+    # without these it asks the futures, margin and wallet services before the first spot request
+    options={
+        "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
+    },
+)
+_KRAKEN = Traits(
+    finding=Finding.BY_NARROWED_LISTS,
+    lists_stops_with_orders=True,
+    takes_uuids=True,
+    # answers that ccxt knows no meaning of: with one of them no order was taken
+    options={
+        "exceptions": {
+            "exact": {
+                "EAPI:Invalid signature": ccxt.AuthenticationError,
+                "EOrder:Cost minimum not met": ccxt.InvalidOrder,
+                "EOrder:Invalid price": ccxt.InvalidOrder,
+                "EOrder:Orders limit exceeded": ccxt.InvalidOrder,
+                "EOrder:Post only order": ccxt.InvalidOrder,
+                "EOrder:Tick size check failed": ccxt.InvalidOrder,
+            }
+        }
+    },
+)
+_ASKED = Traits(finding=Finding.BY_ORDER)
+_TABLE = {
+    "binance": _BINANCE,
+    "binanceus": _BINANCE,
+    "kraken": _KRAKEN,
+    **dict.fromkeys(
+        ("bitget", "bitvavo", "coinbaseexchange", "htx", "kucoin", "mexc", "okx", "okxus"), _ASKED
+    ),
+}
+
+
+def traits_of(exchange_id: str) -> Traits:
+    return _TABLE.get(exchange_id, Traits())
