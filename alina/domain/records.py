@@ -3,8 +3,11 @@
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 
 from alina.errors import InvalidRecord
+
+_CAN_BE_INEXACT = (float, Decimal, datetime)
 
 
 class Record:
@@ -17,8 +20,15 @@ class Record:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            refuse_inexact(f"{type(self).__name__}.{field.name}", getattr(self, field.name))
+        for name in _names(type(self)):  # type: ignore[arg-type]  # mypy takes the class for its instance
+            value = getattr(self, name)
+            if isinstance(value, _CAN_BE_INEXACT):
+                refuse_inexact(f"{type(self).__name__}.{name}", value)
+
+
+@cache  # records are made by the thousand
+def _names(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]  # every subclass is a dataclass
 
 
 def refuse_inexact(name: str, value: object) -> None:

@@ -19,7 +19,7 @@ from alina.venue.engine import Engine, Fees
 from alina.venue.filters import MAX_QUANTITY
 from alina.venue.markets import ListedMarket
 from alina.venue.orders import Kind, OrderRequest, Side, Status, VenueFill, VenueOrder
-from alina.venue.refusal import Refusal
+from alina.venue.refusal import Refusal, order_refused
 
 _KINDS = {
     OrderType.MARKET: Kind.MARKET,
@@ -144,9 +144,9 @@ class InProcessExchange:
         """
         try:
             market = self._listed(order.symbol)
+            if not market.replay.is_trading(self._now):
+                raise order_refused("Market is closed.")
             price = market.replay.price(self._now)
-            if self._now >= market.replay.end_ms:
-                raise OrderRejected(f"order {order.client_order_id}: the data of {order.symbol} is over")
             placed, _ = self._engine.place(
                 _request(order, market), market.rules, market.book(self._now), price, self._now
             )

@@ -146,7 +146,7 @@ class LocalExchange:
 
     def _trading_market(self, symbol: str, now: int) -> ListedMarket:
         market = self.market(symbol)
-        if self.has_ended(now):
+        if self.has_ended(now) or not market.replay.is_trading(now):
             raise order_refused("Market is closed.")
         return market
 

@@ -1,8 +1,12 @@
 """The price of a recorded market at any moment, and nothing of what comes after it.
 
-Inside a candle the price runs in straight lines: open, high, low, close where the candle falls; open,
-low, high, close where it rises; a third of the interval each. In a gap and after the end it stays at
-the last close. All times are market time in ms.
+Inside a candle the price runs in straight lines: open, low, high, close, a third of the interval each. In
+a gap and after the end it stays at the last close and nobody trades. All times are market time in ms.
+
+The real path is not recorded, so this one is the worst for who holds what a spot account can hold, base:
+where a stop below and a target above lie in one candle, the stop comes first. It cannot be the worst for
+every order at once: a purchase that rests below the market comes before a sale above it in the same candle.
+Whoever decides only when a candle has closed, as a backtest does, never has those two in one.
 """
 
 from bisect import bisect_left, bisect_right
@@ -59,6 +63,10 @@ class Replay:
         leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
         return self._round(leg.at(now))
 
+    def is_trading(self, now: int) -> bool:
+        """A candle runs now: neither an outage of the data nor its end."""
+        return self._opens[0] <= now < self.candle_end(now)
+
     def candle_end(self, now: int) -> int:
         """When the newest candle that has opened closes, or closed."""
         return self._opens[self._index(now)] + self.interval_ms
@@ -101,12 +109,11 @@ class Replay:
         return Bar(bar.open_ms, bar.open, max(seen), min(seen), last, volume)
 
     def _legs(self, bar: Bar) -> tuple[Leg, Leg, Leg]:
-        turns = (bar.low, bar.high) if bar.close >= bar.open else (bar.high, bar.low)
         times = [bar.open_ms + self.interval_ms * third // 3 for third in range(4)]
         return (
-            Leg(times[0], bar.open, times[1], turns[0]),
-            Leg(times[1], turns[0], times[2], turns[1]),
-            Leg(times[2], turns[1], times[3], bar.close),
+            Leg(times[0], bar.open, times[1], bar.low),
+            Leg(times[1], bar.low, times[2], bar.high),
+            Leg(times[2], bar.high, times[3], bar.close),
         )
 
     def _first(self, price: Decimal, since: int, until: int, *, sign: int) -> int | None:

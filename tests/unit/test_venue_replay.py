@@ -57,9 +57,23 @@ def test_a_rising_candle_runs_open_low_high_close_in_thirds(replay: Replay) -> N
     assert replay.price(2 * HOUR) == Decimal("106")
 
 
-def test_a_falling_candle_runs_open_high_low_close_in_thirds(replay: Replay) -> None:
+def test_a_falling_candle_too_goes_to_its_low_before_its_high(replay: Replay) -> None:
     at = [replay.price(2 * HOUR + HOUR * third // 3) for third in range(3)]
-    assert at == [Decimal(one) for one in ("106", "109", "97")]
+    assert at == [Decimal(one) for one in ("106", "97", "109")]
+
+
+@given(series(), st.data())
+def test_of_a_stop_below_and_a_target_above_in_one_candle_the_stop_comes_first(
+    one: Series, data: st.DataObject
+) -> None:
+    candle = data.draw(st.sampled_from(one.bars))
+    begin, end = candle.open_ms, candle.open_ms + HOUR
+    stop = Decimal(data.draw(st.integers(int(candle.low * 100), int(candle.open * 100)))) / 100
+    target = Decimal(data.draw(st.integers(int(candle.open * 100) + 1, int(candle.high * 100) + 1))) / 100
+    first = Replay(one, TICK).first_at_or_below(stop, begin - 1, end)
+    last = Replay(one, TICK).first_at_or_above(target, begin, end)
+    assert first is not None
+    assert last is None or first < last
 
 
 def test_in_an_outage_the_price_stays_and_no_candle_is_invented(replay: Replay) -> None:
