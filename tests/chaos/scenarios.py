@@ -176,12 +176,12 @@ def _stop_hidden(stage: Stage) -> None:
     stage.faults.add(**PLACE_ORDER, kind="delayed_visibility", hidden_seconds="1")
 
 
-def _exit(quantity: str) -> Callable[[Stage], None]:
+def _exit(**terms: Any) -> Callable[[Stage], None]:
     """The agent's wish to sell while the stop rests. Given up, it leaves the position as it was."""
 
     def prepare(stage: Stage) -> None:
         _protected(stage)
-        proposal(stage.system, OrderSide.SELL, quantity, close_reason=CloseReason.AGENT)
+        proposal(stage.system, OrderSide.SELL, "0.999", close_reason=CloseReason.AGENT, **terms)
 
     return prepare
 
@@ -262,10 +262,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a stop that is not shown": Scenario(
         _stop_hidden, sections=SETTLING, holds=True, about=("comparison._compare_resting",)
     ),
-    "an exit past a stop": Scenario(
-        _exit("0.999"), holds=True, about=(*_ABOUT_STOPS, "review.", "snapshot.")
+    "an exit past a stop": Scenario(_exit(), holds=True, about=(*_ABOUT_STOPS, "review.", "snapshot.")),
+    "an exit denied past a stop": Scenario(
+        _exit(order_type=OrderType.LIMIT, limit_price=Decimal("104.005")), holds=True, about=_ABOUT_STOPS
     ),
-    "an exit of too much": Scenario(_exit("1"), holds=True, about=_ABOUT_STOPS),
     "a stop filled unseen": Scenario(_stop_passed, stage={"later": [(105, 90)]}, about=_ABOUT_STOPS),
     "a stop jumped over": Scenario(_stop_passed, stage={"later": [(105, 105), (90, 90)]}, about=_ABOUT_STOPS),
     "a stop in a thin market": Scenario(
