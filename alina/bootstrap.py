@@ -175,6 +175,20 @@ def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) 
     )
 
 
+def public_exchange(settings: Settings, exchange_id: str | None = None) -> Exchange:
+    """The public data of a real exchange, `market.exchange.id` unless told otherwise, in any mode.
+
+    Where the system trades there and runs, its budget is asked.
+    """
+    section = settings.market.exchange
+    is_ours = section.mode == "live" and exchange_id in (None, section.id)
+    changes = {} if is_ours else {"id": exchange_id or section.id, "mode": "live", "options": {}}
+    market = settings.market.model_copy(update={"exchange": section.model_copy(update=changes)})
+    is_running = settings.redis_url or EmbeddedRedis(DataFolder(settings.data_folder)).pid is not None
+    redis_url = broker_url(settings) if is_ours and is_running else None
+    return make_exchange(settings.model_copy(update={"market": market}), NO_KEYS, redis_url)
+
+
 def _budget(settings: Settings, redis_url: str) -> Callable[[Decimal], Budget]:
     """The budget of this address and this account at the exchange; it connects on first use."""
     section = settings.market.exchange

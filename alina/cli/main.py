@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from alina.cli import approvals, doing, prompts, reading, running, setup, stopping, venue
+from alina.cli import approvals, data, doing, prompts, reading, running, setup, stopping, venue
 from alina.cli.options import Options
 from alina.errors import AlinaError
 
@@ -43,6 +43,7 @@ for command in (
     app.command()(command)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(data.app, name="data")
 
 
 def _version(asked: bool) -> None:

@@ -1,8 +1,10 @@
 """Files of recorded candles: CSV, parquet, feather and ccxt's JSON, to the last digit of what they hold."""
 
 import gzip
+import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ _COLUMNS = (TIME, *FIGURES)
 _NAMES_OF_TIME = (TIME, "date", "datetime", "time", "open_time", "open time")
 #: whole numbers from here on up count the next smaller unit: seconds, ms, µs, ns
 _MS, _US, _NS = 10**11, 10**14, 10**17
+_MARKET = r"[A-Z0-9]+/[A-Z0-9]+"
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000}
 
@@ -38,21 +41,23 @@ class CandleFile:
     #: the same as floats
     arrays: CandleArrays
 
-    def csv(self, start: int, stop: int) -> pa.Buffer:
+    def csv(self, start: int, stop: int) -> io.BytesIO:
         """The rows [start, stop) as CSV without a header, for Postgres' COPY."""
         sink = pa.BufferOutputStream()
         options = csv.WriteOptions(include_header=False, quoting_style="none")
         csv.write_csv(self.rows.slice(start, stop - start), sink, options)
-        return sink.getvalue()
+        return io.BytesIO(sink.getvalue())
 
 
 def candle_files(path: Path) -> list[Path]:
     """The file itself; of a folder every file in it, and below it, that can be read, sorted by name.
 
-    Raises DataError where there is none.
+    Raises DataError where there is no file, or none of candles.
     """
-    if not path.is_dir():
+    if path.is_file():
         return [path]
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file; correct the path")
     found = sorted(one for one in path.rglob("*") if one.is_file() and _reader(one) is not None)
     if not found:
         raise DataError(f"{path}: holds no file of candles; name a folder with {', '.join(_READERS)}")
@@ -68,13 +73,13 @@ def read_candles(path: Path, *, symbol: str | None = None, timeframe: str | None
     symbol = symbol or named(path).symbol
     if symbol is None:
         raise DataError(f"{path}: which market is it? Name it with --symbol, e.g. --symbol BTC/USDT")
+    if not re.fullmatch(_MARKET, symbol):
+        raise DataError(f"symbol {symbol!r} is not BASE/QUOTE: write e.g. BTC/USDT")
     read = _reader(path)
     if read is None:
         raise DataError(f"{path}: unknown kind of file; give one of {', '.join(_READERS)}")
     try:
         table = read(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; correct the path") from None
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: unreadable ({error}); give the whole file once more") from error
     rows = _sorted(_rows(table, path))
@@ -202,8 +207,3 @@ def write_parquet(candles: CandleArrays, path: Path) -> None:
     times = pa.array(candles.open_time).cast(pa.timestamp("ms", "UTC"))
     columns: dict[str, Any] = {name: getattr(candles, name) for name in FIGURES}
     parquet.write_table(pa.table({TIME: times, **columns}), path)
-
-
-def batches(total: int, size: int) -> Iterator[tuple[int, int]]:
-    """[start, stop) of each batch of at most `size`."""
-    return ((start, min(start + size, total)) for start in range(0, total, size))

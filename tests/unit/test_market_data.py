@@ -105,7 +105,7 @@ def test_every_kind_of_file_holds_the_same_candles(tmp_path: Path, write: Callab
 
 @pytest.mark.parametrize("write", [as_csv, as_json])
 def test_text_keeps_every_digit(tmp_path: Path, write: Callable[[Path], Path]) -> None:
-    line = bytes(read_candles(write(tmp_path)).csv(0, 1)).decode()
+    line = read_candles(write(tmp_path)).csv(0, 1).read().decode()
     assert line == f"{START_MS},{','.join(FIGURES)}\n"
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_holds_no_candles_is_named_with_the_remedy(
 
 def test_a_missing_file_and_a_strange_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
-        read_candles(tmp_path / f"{NAME}.csv")
+        candle_files(tmp_path / f"{NAME}.csv")
     with pytest.raises(DataError, match="unknown kind of file"):
         read_candles(tmp_path / f"{NAME}.xlsx")
 
