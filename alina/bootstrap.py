@@ -39,6 +39,7 @@ from alina.risk.registry import build as build_checks
 from alina.tools.registry import load_tools
 from alina.venue.ccxt_options import venue_options
 from alina.venue.clock import ReplayClock
+from alina.venue.spec import Dialect
 
 AGENTS: Mapping[str, Callable[[Settings], Agent]] = {TradingAgent.name: TradingAgent}
 
@@ -205,8 +206,9 @@ def _budget(settings: Settings, redis_url: str) -> Callable[[Decimal], Budget]:
 def _paper_options(settings: Settings) -> dict[str, Any]:
     """ccxt's options for the venue: where it is, what it charges, and no waiting between requests."""
     venue = settings.market.venue
+    where = venue_options(venue_url(settings), Dialect(settings.market.exchange.id))
     fees = {"maker": str(venue.maker_fee), "taker": str(venue.taker_fee)}
-    return {**venue_options(venue_url(settings)), "enableRateLimit": False, "fees": {"trading": fees}}
+    return {**where, "enableRateLimit": False, "fees": {"trading": fees}}
 
 
 def make_clock(settings: Settings) -> Clock:

@@ -1,4 +1,4 @@
-"""The local exchange alone, for any client that speaks Binance Spot."""
+"""The local exchange alone, for any client that speaks Binance Spot or Kraken."""
 
 import sys
 from contextlib import redirect_stdout
@@ -20,25 +20,29 @@ def venue(
     ] = None,
     speed: Annotated[str, typer.Option(help="Market seconds a wall second.")] = "1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: chosen at the first start.")] = 0,
+    dialect: Annotated[str, typer.Option(help="Whose REST API it speaks: binance or kraken.")] = "binance",
     folder: Annotated[Path, typer.Option(help="The venue's books and keys.")] = Path(".alina/venue"),
     as_json: AsJson = False,
 ) -> None:
     """Serve the local exchange alone.
 
-    Until Ctrl-C, for any client that speaks Binance Spot.
+    Until Ctrl-C, for any client that speaks Binance Spot or Kraken.
 
     Example: alina venue --data BTC/USDT=sample --speed 60 --port 8080
     """
     from alina.cli.data_files import listings
     from alina.embedded.folder import DataFolder
     from alina.venue.server import serve
-    from alina.venue.spec import VenueSpec
+    from alina.venue.spec import Dialect, VenueSpec
 
     chosen, exact_speed = listings(data or _SAMPLE), _exact(speed)
+    if dialect not in list(Dialect):
+        raise ConfigError(f"--dialect {dialect}: write one of {', '.join(Dialect)}")
     home = DataFolder(folder)
     spec = VenueSpec(
         folder=home.path,
         port=port or home.known_port("venue") or home.port("venue"),
+        dialect=Dialect(dialect),
         listings=chosen,
         speed=exact_speed,
         api_key=home.secret("venue_api_key"),

@@ -78,10 +78,14 @@ class Execution(Section):
         return min(longest, self.settle_after / 2) if self.resend_max else longest
 
 
+#: the exchanges whose REST API the local venue speaks
+_VENUE_DIALECTS = ("binance", "kraken")
+
+
 class ExchangeSection(Section):
     """the exchange, through ccxt"""
 
-    id: str = Field("binance", description="any ccxt exchange id")
+    id: str = Field("binance", description="any ccxt exchange id; paper: binance or kraken")
     mode: Literal["paper", "live"] = Field("paper", description="paper: local venue; live: the real exchange")
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -104,9 +108,10 @@ class ExchangeSection(Section):
                 f"options hold the secret {found[0]!r}: take it out and set ALINA_EXCHANGE_API_KEY and "
                 "ALINA_EXCHANGE_SECRET, or name api_key_file and secret_file"
             )
-        if self.mode == "paper" and self.id != "binance":
+        if self.mode == "paper" and self.id not in _VENUE_DIALECTS:
+            known = " and ".join(_VENUE_DIALECTS)
             raise ValueError(
-                f"the local venue speaks binance's language, not {self.id}'s: set mode live, or id binance"
+                f"the local venue speaks as {known}, not as {self.id}: set mode live, or such an id"
             )
         return self
 

@@ -66,10 +66,13 @@ class DataFolder:
         return self._lock.holder()
 
     def secret(self, name: str) -> str:
-        """The password of that name, made at the first call and kept in a file of mode 0600."""
+        """The password of that name, made at the first call and kept in a file of mode 0600.
+
+        48 hex digits, which are base64 too: some exchanges' secrets are.
+        """
         path = self.subfolder("secrets") / name
         if not path.exists():
-            temporary = _write_beside(path, secrets.token_urlsafe(24), 0o600)
+            temporary = _write_beside(path, secrets.token_hex(24), 0o600)
             with suppress(FileExistsError):  # another process made it first: use that one
                 os.link(temporary, path)
             temporary.unlink()

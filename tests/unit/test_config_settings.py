@@ -83,7 +83,7 @@ def test_a_section_without_settings_means_its_defaults(config: Path) -> None:
         ("market:\n  symbols:\n    - BTC/USDT\n    - btc\n", 4, "market.symbols.1"),
         ("market:\n  symbols: [BTC/USDT, ETH/BTC]\n", 1, "limits and equity need one quote"),
         ("market:\n  venue:\n    data: [candles.csv]\n", 2, "write SYMBOL=FILE, e.g. BTC/USDT=candles.csv"),
-        ("market:\n  exchange:\n    id: kraken\n", 2, "set mode live, or id binance"),
+        ("market:\n  exchange:\n    id: okx\n", 2, "set mode live, or such an id"),
         ("models:\n  max_tokens: 2000\n", 1, "at most half of context_length"),
         ("models:\n  deadline: 100s\n", 2, "must be shorter than execution.task_soft_time_limit"),
         (
