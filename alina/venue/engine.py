@@ -2,46 +2,27 @@
 
 An order takes from the book at once (taker) and then rests. A resting order is filled at its limit
 price (maker) when the caller, who knows the path of the price, says that the market reached it. A stop
-order waits, with what it needs locked, until the caller says that its stop price came.
+order waits, with what it needs locked, until the caller says that its stop price came. Of a pair, the first
+that is filled in any part or triggered ends the other.
 What changed is handed out once, to be committed before anyone is told of it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
 
 from alina.domain.market import Balance, BookLevel
 from alina.venue.accounts import Accounts
 from alina.venue.book import Book
+from alina.venue.fees import Fees
 from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
 from alina.venue.matching import Sweep, sweep
-from alina.venue.orders import OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
-from alina.venue.refusal import duplicate_order, filter_failure, order_refused
+from alina.venue.needs import refuse_immediate_trigger, require_pair, rests, spent, to_lock
+from alina.venue.orders import OrderRequest, Side, Status, VenueFill, VenueOrder
+from alina.venue.refusal import duplicate_order, filter_failure
 
 #: a sum or product that would round raises instead
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero])
-#: fees are cut to an asset's decimals, as on Binance
-_FEE_STEP = Decimal("1e-8")
-
-
-@dataclass(frozen=True, slots=True)
-class Fees:
-    """Fractions of what is received, paid out of it or, as long as some is there, in a third asset.
-
-    With `in_quote` they are fractions of the notional, always paid in quote: on top of what a buy costs.
-    """
-
-    maker: Decimal
-    taker: Decimal
-    #: the third asset, e.g. BNB
-    asset: str | None = None
-    #: quote per unit of the third asset, by quote asset
-    asset_prices: Mapping[str, Decimal] = field(default_factory=dict)
-    in_quote: bool = False
-
-    def reserve(self, side: Side) -> Decimal:
-        """The fraction of its notional that an order of this side must hold for its fees."""
-        return max(self.maker, self.taker) if self.in_quote and side is Side.BUY else Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +62,12 @@ class Engine:
         """None: it is done, or never was."""
         return self._open.get(order_id)
 
+    def pair_of(self, order: VenueOrder) -> list[VenueOrder]:
+        """The open orders of its list, itself included; none where it is in no list."""
+        if order.list_id is None:
+            return []
+        return [one for one in self._open.values() if one.list_id == order.list_id]
+
     def check(self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal) -> None:
         """Raise the Refusal that `place` would raise; change nothing."""
         with localcontext(_EXACT):
@@ -95,9 +82,28 @@ class Engine:
             order = self._new_order(request, swept, now)
             if not order.is_waiting:
                 return self._enter(order, request, swept, rules, now)
-            self.accounts.lock(_spent(request.side, rules), order.need)
+            self.accounts.lock(spent(request.side, rules), order.need)
             self._keep(order)
             return order, ()
+
+    def place_pair(
+        self, pair: tuple[OrderRequest, OrderRequest], rules: Rules, book: Book, last_price: Decimal, now: int
+    ) -> tuple[VenueOrder, VenueOrder]:
+        """Take two resting orders of which the first that acts ends the other (one cancels the other).
+
+        They lock the dearer one's need once. A Refusal is raised before anything changed.
+        """
+        with localcontext(_EXACT):
+            require_pair(pair)
+            for beside, request in enumerate(pair):
+                self._checked(request, rules, book, last_price, beside=beside)
+            list_id = self._next_order_id
+            nothing = Sweep((), is_complete=False)
+            one, two = (replace(self._new_order(leg, nothing, now), list_id=list_id) for leg in pair)
+            self.accounts.lock(spent(one.side, rules), max(one.need, two.need))
+            self._keep(one)
+            self._keep(two)
+            return one, two
 
     def trigger(
         self, order_id: int, rules: Rules, book: Book, now: int
@@ -108,11 +114,12 @@ class Engine:
         """
         with localcontext(_EXACT):
             waiting = self._open[order_id]
+            self._leave_pair(waiting, rules, Status.EXPIRED, now)
             request = waiting.once_triggered
-            spent = _spent(waiting.side, rules)
-            self.accounts.unlock(spent, waiting.need)
+            asset = spent(waiting.side, rules)
+            self.accounts.unlock(asset, waiting.need)
             swept = sweep(request, book, rules.lot_size)
-            if self.accounts[spent].free < _to_lock(request, swept, waiting.fee_reserve):
+            if self.accounts[asset].free < to_lock(request, swept, waiting.fee_reserve):
                 swept = Sweep((), is_complete=False)
             return self._enter(replace(waiting, working_ms=now, updated_ms=now), request, swept, rules, now)
 
@@ -122,15 +129,20 @@ class Engine:
         """Fill an open order at its limit price: so much of it, or all that is left."""
         order = self._open[order_id]
         with localcontext(_EXACT):
+            self._leave_pair(order, rules, Status.EXPIRED, now)
             rest = BookLevel(order.limit_price or Decimal(0), quantity or order.remaining)
             order, fill = self._fill(order, rules, rest, is_maker=True, now=now)
             self._keep(order)
             return fill
 
     def cancel(self, order_id: int, rules: Rules, now: int) -> VenueOrder:
-        """End an open order and give back what it locked."""
+        """End an open order, and the other one of its pair, and give back what it locked."""
+        if order_id not in self._open:
+            return self._changed[order_id]  # it was ended just now, with the other one
         with localcontext(_EXACT):
-            order = self._end(self._open[order_id], rules, Status.CANCELED, now)
+            order = self._open[order_id]
+            self._leave_pair(order, rules, Status.CANCELED, now)
+            order = self._end(order, rules, Status.CANCELED, now)
             self._keep(order)
             return order
 
@@ -144,15 +156,18 @@ class Engine:
         self._fills.clear()
         return changes
 
-    def _checked(self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal) -> Sweep:
+    def _checked(
+        self, request: OrderRequest, rules: Rules, book: Book, last_price: Decimal, *, beside: int = 0
+    ) -> Sweep:
+        """What it takes of the book. `beside`: orders that are placed together with it."""
         rules.check(request, last_price=last_price)
         open_orders = self.open_orders(request.symbol)
-        if len(open_orders) >= MAX_NUM_ORDERS and _rests(request):
+        if len(open_orders) + beside >= MAX_NUM_ORDERS and rests(request):
             raise filter_failure("MAX_NUM_ORDERS")
         if any(order.client_order_id == request.client_order_id for order in open_orders):
             raise duplicate_order()
         if request.kind.is_stop:
-            _refuse_immediate_trigger(request, last_price)
+            refuse_immediate_trigger(request, last_price)
             if sum(order.kind.is_stop for order in open_orders) >= MAX_NUM_ALGO_ORDERS:
                 raise filter_failure("MAX_NUM_ALGO_ORDERS")
             swept = Sweep((), is_complete=False)
@@ -160,8 +175,8 @@ class Engine:
             swept = sweep(request, book, rules.lot_size)
         # A market order must be covered as it was asked for, even where the book holds less.
         asked = request.quote_quantity if request.side is Side.BUY else request.quantity
-        to_lock = _to_lock(request, swept, self._fees.reserve(request.side))
-        self.accounts.require(_spent(request.side, rules), max(to_lock, asked or Decimal(0)))
+        locked = to_lock(request, swept, self._fees.reserve(request.side))
+        self.accounts.require(spent(request.side, rules), max(locked, asked or Decimal(0)))
         return swept
 
     def _new_order(self, request: OrderRequest, swept: Sweep, now: int) -> VenueOrder:
@@ -191,12 +206,12 @@ class Engine:
         self, order: VenueOrder, request: OrderRequest, swept: Sweep, rules: Rules, now: int
     ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
         """Take from the book, then rest or end. Nothing of the order is locked yet."""
-        self.accounts.lock(_spent(order.side, rules), _to_lock(request, swept, order.fee_reserve))
+        self.accounts.lock(spent(order.side, rules), to_lock(request, swept, order.fee_reserve))
         fills = []
         for take in swept.takes:
             order, fill = self._fill(order, rules, take, is_maker=False, now=now)
             fills.append(fill)
-        if not swept.is_complete and not _rests(request):
+        if not swept.is_complete and not rests(request):
             order = self._end(order, rules, Status.EXPIRED, now)
         self._keep(order)
         return order, tuple(fills)
@@ -240,17 +255,22 @@ class Engine:
         self, rules: Rules, asset: str, received: Decimal, notional: Decimal, *, is_maker: bool
     ) -> tuple[str, Decimal]:
         """The asset and the amount. All of a fee is paid in the third asset, or nothing of it."""
-        rate = self._fees.maker if is_maker else self._fees.taker
         if self._fees.asset is not None:
-            price = self._fees.asset_prices[rules.quote]
-            fee = notional * rate // (price * _FEE_STEP) * _FEE_STEP
+            fee = self._fees.in_asset(notional, rules.quote, is_maker=is_maker)
             if fee <= self.accounts[self._fees.asset].free:
                 return self._fees.asset, fee
-        return asset, received * rate // _FEE_STEP * _FEE_STEP
+        return asset, self._fees.of(received, is_maker=is_maker)
 
     def _end(self, order: VenueOrder, rules: Rules, status: Status, now: int) -> VenueOrder:
-        self.accounts.unlock(_spent(order.side, rules), order.need)
+        self.accounts.unlock(spent(order.side, rules), order.need)
         return replace(order, status=status, updated_ms=now)
+
+    def _leave_pair(self, order: VenueOrder, rules: Rules, status: Status, now: int) -> None:
+        """End the other one of its pair: what is locked is from here on what this order needs."""
+        other = next((one for one in self.pair_of(order) if one.order_id != order.order_id), None)
+        if other is not None:
+            self.accounts.unlock(spent(order.side, rules), max(order.need, other.need) - order.need)
+            self._keep(replace(other, status=status, updated_ms=now))
 
     def _keep(self, order: VenueOrder) -> None:
         self._changed[order.order_id] = order
@@ -258,32 +278,6 @@ class Engine:
             self._open[order.order_id] = order
         else:
             self._open.pop(order.order_id, None)
-
-
-def _rests(request: OrderRequest) -> bool:
-    return not request.kind.is_market and request.time_in_force is TimeInForce.GTC
-
-
-def _refuse_immediate_trigger(request: OrderRequest, last_price: Decimal) -> None:
-    """A stop order must wait on its own side of the last price."""
-    stop_price = request.stop_price or Decimal(0)
-    falls = request.kind.triggers_on_a_fall(request.side)
-    if stop_price >= last_price if falls else stop_price <= last_price:
-        raise order_refused("Stop price would trigger immediately.")
-
-
-def _spent(side: Side, rules: Rules) -> str:
-    """The asset that an order of this side pays with."""
-    return rules.quote if side is Side.BUY else rules.base
-
-
-def _to_lock(request: OrderRequest, swept: Sweep, fee_reserve: Decimal) -> Decimal:
-    """All that an order with a price may spend, or what a market order takes; of a buy with its fees."""
-    price = request.limit_price or request.stop_price
-    quantity = swept.quantity if price is None else request.quantity or Decimal(0)
-    if request.side is Side.SELL:
-        return quantity
-    return (swept.notional if price is None else quantity * price) * (1 + fee_reserve)
 
 
 def _with_fill(order: VenueOrder, fill: VenueFill) -> VenueOrder:

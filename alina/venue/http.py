@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from alina.errors import SystemStateError
-from alina.venue import account_routes, kraken_answers, market_routes
+from alina.venue import account_routes, kraken_answers, list_routes, market_routes
 from alina.venue.answers import refused
 from alina.venue.fault_door import LATE, REFUSED, deliver_late, meet
 from alina.venue.faults import Fault, FaultScript
@@ -48,7 +48,14 @@ _SIGNED: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/allOrders", account_routes.all_orders, 20),
     ("GET", "/api/v3/myTrades", account_routes.my_trades, 20),
     ("GET", "/api/v3/account", account_routes.account, 20),
+    ("POST", "/api/v3/orderList/oco", list_routes.place_oco, 1),
+    ("POST", "/api/v3/order/oco", list_routes.place_old_oco, 1),
+    ("GET", "/api/v3/orderList", list_routes.find_list, 4),
+    ("DELETE", "/api/v3/orderList", list_routes.cancel_list, 1),
+    ("GET", "/api/v3/openOrderList", list_routes.open_lists, 6),
 )
+#: what the limit on orders counts
+_PLACE = (account_routes.place_order, list_routes.place_oco, list_routes.place_old_oco)
 
 
 class VenueDoor:
@@ -89,7 +96,7 @@ class VenueDoor:
             params, wall = Params(dict(parse_qsl(query) + parse_qsl(body))), wall_ms()
             limits, address = self._exchange.rate_limits, request.remote or ""
             used = limits.use(address, weight_of(request.path, params, weight), wall)
-            is_order = answer is account_routes.place_order
+            is_order = answer in _PLACE
             try:
                 limits.check(address, wall)
                 if signed:

@@ -15,7 +15,8 @@ from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.errors import ExchangeRefused, OrderFateUnknown, OrderRejected
 from alina.venue.candles_csv import INTERVALS
 from alina.venue.crossing import Crossing
-from alina.venue.engine import Engine, Fees
+from alina.venue.engine import Engine
+from alina.venue.fees import Fees
 from alina.venue.filters import MAX_QUANTITY
 from alina.venue.markets import ListedMarket
 from alina.venue.orders import Kind, OrderRequest, Side, Status, VenueFill, VenueOrder

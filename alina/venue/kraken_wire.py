@@ -6,7 +6,7 @@ from typing import Any
 
 from alina.domain.market import Balance, BookLevel
 from alina.venue.candles_csv import Bar
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.filters import Rules
 from alina.venue.kraken_names import (
     asset_code,

@@ -17,7 +17,8 @@ from alina.domain.market import Balance
 from alina.errors import SystemStateError
 from alina.venue.candles_csv import load_series
 from alina.venue.crossing import Crossing
-from alina.venue.engine import Engine, Fees
+from alina.venue.engine import Engine
+from alina.venue.fees import Fees
 from alina.venue.market_time import MarketTime
 from alina.venue.markets import ListedMarket, common_time, list_market
 from alina.venue.orders import OrderRequest, VenueFill, VenueOrder
@@ -108,6 +109,12 @@ class LocalExchange:
             book = book.holding(asked / 2 // market.rules.lot_size * market.rules.lot_size)
         with self._books(now):
             return self.engine.place(request, market.rules, book, market.replay.price(now), now)
+
+    def place_pair(self, pair: tuple[OrderRequest, OrderRequest], now: int) -> tuple[VenueOrder, VenueOrder]:
+        """Take two orders of which the first that acts ends the other, committed. Raises Refusal."""
+        market = self._trading_market(pair[0].symbol, now)
+        with self._books(now):
+            return self.engine.place_pair(pair, market.rules, market.book(now), market.replay.price(now), now)
 
     def cancel(self, orders: list[VenueOrder], now: int) -> list[VenueOrder]:
         """Cancel open orders together, committed."""

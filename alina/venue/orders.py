@@ -98,6 +98,8 @@ class VenueOrder(Record):
     working_ms: int | None = None
     #: fraction of the notional that a buy keeps locked beside it, for fees that are paid in quote
     fee_reserve: Decimal = Decimal(0)
+    #: shared by two orders of which the first that acts ends the other
+    list_id: int | None = None
 
     @property
     def remaining(self) -> Decimal:

@@ -18,7 +18,7 @@ from alina.venue.engine import Changes
 from alina.venue.orders import Status, VenueFill, VenueOrder
 
 _R = TypeVar("_R", bound=Record)
-_VERSION = 3
+_VERSION = 4
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE clock (
@@ -30,10 +30,11 @@ CREATE TABLE orders (
   kind TEXT NOT NULL, time_in_force TEXT NOT NULL, quantity TEXT NOT NULL, quote_quantity TEXT,
   limit_price TEXT, status TEXT NOT NULL, filled_quantity TEXT NOT NULL, filled_notional TEXT NOT NULL,
   placed_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, stop_price TEXT, working_ms INTEGER,
-  fee_reserve TEXT NOT NULL DEFAULT '0'
+  fee_reserve TEXT NOT NULL DEFAULT '0', list_id INTEGER
 );
 CREATE INDEX orders_by_client_order_id ON orders (symbol, client_order_id);
 CREATE INDEX orders_by_status ON orders (status);
+CREATE INDEX orders_by_list ON orders (list_id);
 CREATE TABLE fills (
   trade_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, symbol TEXT NOT NULL,
   side TEXT NOT NULL, quantity TEXT NOT NULL, price TEXT NOT NULL, fee TEXT NOT NULL,
@@ -60,7 +61,20 @@ ALTER TABLE orders ADD COLUMN fee_reserve TEXT NOT NULL DEFAULT '0';
 PRAGMA user_version = 3;
 COMMIT;
 """
-_STEPS = {0: _SCHEMA, 1: _FROM_VERSION_1 + _FROM_VERSION_2, 2: _FROM_VERSION_2}
+#: books from before one order could end another
+_FROM_VERSION_3 = """
+BEGIN;
+ALTER TABLE orders ADD COLUMN list_id INTEGER;
+CREATE INDEX orders_by_list ON orders (list_id);
+PRAGMA user_version = 4;
+COMMIT;
+"""
+_STEPS = {
+    0: _SCHEMA,
+    1: _FROM_VERSION_1 + _FROM_VERSION_2 + _FROM_VERSION_3,
+    2: _FROM_VERSION_2 + _FROM_VERSION_3,
+    3: _FROM_VERSION_3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +181,11 @@ class Store:
         conditions = {"symbol = ?": symbol, "order_id = ?": order_id, "client_order_id = ?": client_order_id}
         rows = self._select("orders", "order_id", conditions, newest=True, limit=1)
         return next((_record(VenueOrder, row) for row in rows), None)
+
+    def order_list(self, list_id: int) -> list[VenueOrder]:
+        """The orders of one list, oldest first."""
+        rows = self._select("orders", "order_id", {"list_id = ?": list_id}, newest=False, limit=2)
+        return [_record(VenueOrder, row) for row in rows]
 
     def orders(self, symbol: str, page: Page) -> list[VenueOrder]:
         """Orders of `symbol`, oldest first."""

@@ -7,7 +7,7 @@ from typing import Any
 from alina.domain.market import Balance, BookLevel
 from alina.venue import filters
 from alina.venue.candles_csv import Bar
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.filters import Rules
 from alina.venue.orders import Kind, Side, VenueFill, VenueOrder
 
@@ -34,7 +34,7 @@ def exchange_symbol(rules: Rules, *, trading: bool) -> dict[str, Any]:
         "quoteCommissionPrecision": 8,
         "orderTypes": [str(kind) for kind in Kind],
         "icebergAllowed": False,
-        "ocoAllowed": False,
+        "ocoAllowed": True,
         "quoteOrderQtyMarketAllowed": True,
         "cancelReplaceAllowed": False,
         "isSpotTradingAllowed": True,
@@ -106,7 +106,7 @@ def order(one: VenueOrder) -> dict[str, Any]:
     return {
         "symbol": one.symbol,
         "orderId": one.order_id,
-        "orderListId": -1,
+        "orderListId": -1 if one.list_id is None else one.list_id,
         "clientOrderId": one.client_order_id,
         "price": number(one.limit_price or Decimal(0)),
         "origQty": number(one.quantity),

@@ -24,7 +24,7 @@ from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown,
 from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.venue.candles_csv import load_series
 from alina.venue.ccxt_options import venue_options
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.in_process import InProcessExchange
 from alina.venue.markets import list_market
 from alina.venue.spec import Dialect, Listing, VenueSpec

@@ -472,3 +472,55 @@ def test_after_the_last_candle_the_market_is_closed_and_its_time_stands_still(tm
     assert client.fetch_ohlcv(SYMBOL, "1h", limit=1)[0][0] == end - HOUR
     client.session.close()
     venue.stop()
+
+
+def oco(price: float, **changes: Any) -> dict[str, Any]:
+    """A sale above the market, and one below it that limits the loss."""
+    return {
+        "symbol": "BTCUSDT",
+        "side": "SELL",
+        "quantity": "0.01",
+        "aboveType": "LIMIT_MAKER",
+        "abovePrice": f"{price * 1.05:.2f}",
+        "belowType": "STOP_LOSS_LIMIT",
+        "belowStopPrice": f"{price * 0.95:.2f}",
+        "belowPrice": f"{price * 0.94:.2f}",
+        "belowTimeInForce": "GTC",
+        **changes,
+    }
+
+
+def test_one_cancels_the_other_and_is_listed_until_then(client: Any, price: float) -> None:
+    before = client.fetch_balance()["BTC"]
+    answer = client.private_post_orderlist_oco(oco(price, aboveClientOrderId="gain"))
+    assert (answer["contingencyType"], answer["listOrderStatus"]) == ("OCO", "EXECUTING")
+    assert [one["type"] for one in answer["orderReports"]] == ["LIMIT_MAKER", "STOP_LOSS_LIMIT"]
+    listed = {"orderListId": answer["orderListId"]}
+    assert listed["orderListId"] in {one["orderListId"] for one in client.private_get_openorderlist()}
+    assert client.fetch_balance()["BTC"]["used"] == pytest.approx(before["used"] + 0.01)
+    client.cancel_order(None, SYMBOL, {"clientOrderId": "gain"})
+    assert client.private_get_orderlist(listed)["listOrderStatus"] == "ALL_DONE"
+    assert client.fetch_balance()["BTC"] == before
+    with pytest.raises(ccxt.OrderNotFound):
+        client.private_delete_orderlist({"symbol": "BTCUSDT", **listed})
+
+
+def test_the_older_way_to_place_a_pair_and_to_cancel_it_as_a_list(client: Any, price: float) -> None:
+    answer = client.private_post_order_oco(
+        {
+            "symbol": "BTCUSDT",
+            "side": "BUY",
+            "quantity": "0.01",
+            "price": f"{price * 0.95:.2f}",
+            "stopPrice": f"{price * 1.05:.2f}",
+        }
+    )
+    assert [one["type"] for one in answer["orderReports"]] == ["STOP_LOSS", "LIMIT_MAKER"]
+    canceled = client.private_delete_orderlist({"symbol": "BTCUSDT", "orderListId": answer["orderListId"]})
+    assert [one["status"] for one in canceled["orderReports"]] == ["CANCELED", "CANCELED"]
+
+
+def test_a_pair_whose_prices_lie_on_the_wrong_side_is_refused(client: Any, price: float) -> None:
+    wrong = oco(price, side="BUY")
+    with pytest.raises(ccxt.InvalidOrder, match="relationship of the prices"):
+        client.private_post_orderlist_oco(wrong)

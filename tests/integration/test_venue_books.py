@@ -175,13 +175,29 @@ def test_books_from_before_stop_orders_are_taken_over(
     orders, held = venue.engine.open_orders(), venue.engine.accounts.all()
     venue.close()
     books = sqlite3.connect(tmp_path / "venue.sqlite", isolation_level=None)
-    for change in ("DROP COLUMN stop_price", "DROP COLUMN working_ms", "DROP COLUMN fee_reserve"):
-        books.execute(f"ALTER TABLE orders {change}")
+    books.execute("DROP INDEX orders_by_list")
+    for column in ("stop_price", "working_ms", "fee_reserve", "list_id"):
+        books.execute(f"ALTER TABLE orders DROP COLUMN {column}")
     books.execute("PRAGMA user_version = 1")
     books.close()
     again = LocalExchange(spec)
     assert (again.engine.open_orders(), again.engine.accounts.all()) == (orders, held)
     again.close()
+
+
+def test_a_pair_is_one_after_a_kill_too(venue: LocalExchange, spec: VenueSpec, wall: Steady) -> None:
+    gain = replace(limit(Side.SELL, "125"), kind=Kind.LIMIT_MAKER)
+    loss = replace(gain, kind=Kind.STOP_LOSS, limit_price=None, stop_price=Decimal(90))
+    _, stop = venue.place_pair((gain, loss), venue.advance())
+    killed(venue)
+    again = LocalExchange(spec, monotonic_ns=wall)
+    wall.pass_ms(20 * 1000)  # to 80
+    again.advance()
+    assert again.engine.open_orders() == []
+    orders = again.store.order_list(stop.list_id or 0)
+    assert [one.status for one in orders] == [Status.EXPIRED, Status.FILLED]
+    assert again.engine.accounts["BTC"].locked == 0
+    again.store.close()
 
 
 def test_a_market_order_is_filled_at_the_price_of_now(venue: LocalExchange, wall: Steady) -> None:

@@ -14,7 +14,7 @@ from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.errors import OrderRejected
 from alina.venue import account_routes
 from alina.venue.candles_csv import load_series
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.in_process import InProcessExchange
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.markets import list_market

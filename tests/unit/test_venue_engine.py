@@ -1,6 +1,7 @@
 """Orders match as on Binance, and not a digit is made or lost."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -11,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from alina.domain.market import Balance, BookLevel
 from alina.venue.book import Book
-from alina.venue.engine import Engine, Fees
+from alina.venue.engine import Engine
+from alina.venue.fees import Fees
 from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
-from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill
+from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueFill, VenueOrder
 from alina.venue.refusal import Refusal
 
 RULES = Rules(
@@ -27,6 +29,7 @@ RULES = Rules(
 PRICE = Decimal("100.00")
 START = {"BNB": Decimal("0.004"), "BTC": Decimal(50), "USDT": Decimal(5000)}
 NOW = 1000
+Pair = tuple[OrderRequest, OrderRequest]
 
 
 def levels(*pairs: tuple[str, str]) -> tuple[BookLevel, ...]:
@@ -343,6 +346,73 @@ def test_a_client_order_id_is_unique_among_open_orders_only(engine: Engine) -> N
     assert place(engine, resting)[0] is Status.NEW
 
 
+def pair_of(side: Side, quantity: str, gain: str, loss: str, price: str | None = None) -> Pair:
+    kind = Kind.STOP_LOSS if price is None else Kind.STOP_LOSS_LIMIT
+    return (
+        limit(side, quantity, gain, kind=Kind.LIMIT_MAKER),
+        stop(side, quantity, loss, kind=kind, price=price),
+    )
+
+
+def place_pair(engine: Engine, pair: Pair) -> tuple[VenueOrder, VenueOrder]:
+    return engine.place_pair(pair, RULES, BOOK, PRICE, NOW)
+
+
+def state_of(engine: Engine, order_id: int) -> Status:
+    changes = engine.take_changes()
+    assert changes is not None
+    return next(one.status for one in changes.orders if one.order_id == order_id)
+
+
+def test_a_pair_locks_the_dearer_leg_s_need_once(engine: Engine) -> None:
+    gain, loss = place_pair(engine, pair_of(Side.BUY, "10", "98", "101", "103"))
+    assert (gain.list_id, loss.list_id) == (gain.order_id, gain.order_id)
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000 - 1030, 1030)
+    place_pair(engine, pair_of(Side.SELL, "50", "110", "90"))
+    assert (free(engine, "BTC"), locked(engine, "BTC")) == (0, 50)
+
+
+def test_a_fill_of_one_leg_ends_the_other_though_it_be_in_part(engine: Engine) -> None:
+    gain, loss = place_pair(engine, pair_of(Side.BUY, "10", "98", "101", "103"))
+    engine.fill_resting(gain.order_id, RULES, NOW + 1, Decimal(4))
+    assert state_of(engine, loss.order_id) is Status.EXPIRED
+    assert [one.order_id for one in engine.open_orders()] == [gain.order_id]
+    assert (free(engine, "USDT"), locked(engine, "USDT")) == (5000 - 980, 6 * 98)
+
+
+def test_a_triggered_leg_ends_the_other(engine: Engine) -> None:
+    gain, loss = place_pair(engine, pair_of(Side.SELL, "7", "110", "99.95", "99.90"))
+    order, fills = engine.trigger(loss.order_id, RULES, BOOK, NOW + 1)
+    assert (order.status, len(fills), locked(engine, "BTC")) == (Status.PARTIALLY_FILLED, 1, 2)
+    assert state_of(engine, gain.order_id) is Status.EXPIRED
+
+
+@pytest.mark.parametrize("leg", [0, 1])
+def test_canceling_one_leg_cancels_both_and_gives_all_back(engine: Engine, leg: int) -> None:
+    pair = place_pair(engine, pair_of(Side.BUY, "10", "98", "101", "103"))
+    assert engine.cancel(pair[leg].order_id, RULES, NOW + 1).status is Status.CANCELED
+    assert engine.cancel(pair[1 - leg].order_id, RULES, NOW + 1).status is Status.CANCELED
+    assert (free(engine, "USDT"), locked(engine, "USDT"), engine.open_orders()) == (5000, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        (pair_of(Side.SELL, "1", "99.90", "99"), "immediately match"),
+        (pair_of(Side.SELL, "1", "110", "100"), "trigger immediately"),
+        (pair_of(Side.SELL, "50.001", "110", "90"), "insufficient balance"),
+        (pair_of(Side.BUY, "50", "98", "101", "103"), "insufficient balance"),
+        (pair_of(Side.SELL, "0.0005", "110", "90"), "LOT_SIZE"),
+        ((limit(Side.SELL, "1", "110"), stop(Side.SELL, "1", "90")), "relationship"),
+        ((stop(Side.SELL, "1", "91"), stop(Side.SELL, "1", "90")), "relationship"),
+    ],
+)
+def test_a_pair_of_which_a_leg_is_refused_leaves_no_trace(engine: Engine, pair: Pair, words: str) -> None:
+    with pytest.raises(Refusal, match=words):
+        place_pair(engine, pair)
+    assert engine.take_changes() is None
+
+
 def test_open_orders_are_limited_in_number() -> None:
     engine = new_engine()
     for _ in range(MAX_NUM_ORDERS):
@@ -447,8 +517,15 @@ class Conservation(RuleBasedStateMachine):
             request = replace(request, limit_price=Decimal(price), time_in_force=time_in_force)
         self.attempt(request)
 
-    @rule(pick=st.integers(0, 99), book=st.sampled_from([BOOK, JUMPED_BOOK]))
-    def reach(self, pick: int, book: Book) -> None:
+    @rule(side=SIDES, quantity=QUANTITIES, gain=PRICES, loss=PRICES, price=st.none() | PRICES)
+    def pair(self, side: Side, quantity: str, gain: str, loss: str, price: str | None) -> None:
+        with suppress(Refusal):
+            place_pair(self.engine, pair_of(side, quantity, gain, loss, price))
+
+    @rule(
+        pick=st.integers(0, 99), book=st.sampled_from([BOOK, JUMPED_BOOK]), part=st.none() | st.integers(1, 9)
+    )
+    def reach(self, pick: int, book: Book, part: int | None) -> None:
         orders = self.engine.open_orders()
         if not orders:
             return
@@ -456,7 +533,8 @@ class Conservation(RuleBasedStateMachine):
         if order.is_waiting:
             self.fills.extend(self.engine.trigger(order.order_id, RULES, book, NOW)[1])
         else:
-            self.fills.append(self.engine.fill_resting(order.order_id, RULES, NOW))
+            quantity = None if part is None else min(order.remaining, part * RULES.lot_size)
+            self.fills.append(self.engine.fill_resting(order.order_id, RULES, NOW, quantity))
 
     @rule(pick=st.integers(0, 99))
     def cancel(self, pick: int) -> None:
@@ -473,8 +551,12 @@ class Conservation(RuleBasedStateMachine):
             assert held.total + self.fees(asset) == START[asset] + traded(self.fills, asset)
             assert held.free >= 0
             spends = {"BTC": Side.SELL, "USDT": Side.BUY}.get(asset)
-            needs = [one.need for one in self.engine.open_orders() if one.side is spends]
-            assert held.locked == sum(needs, Decimal(0))
+            needs: dict[int, Decimal] = {}
+            for one in self.engine.open_orders():
+                if one.side is spends:
+                    key = one.list_id or one.order_id
+                    needs[key] = max(one.need, needs.get(key, Decimal(0)))
+            assert held.locked == sum(needs.values(), Decimal(0))
 
     def fees(self, asset: str) -> Decimal:
         return sum((fill.fee for fill in self.fills if fill.fee_asset == asset), Decimal(0))

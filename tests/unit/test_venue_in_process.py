@@ -11,7 +11,7 @@ from alina.domain.orders import Fill, Order, OrderSide, OrderState, OrderType
 from alina.domain.records import utc_from_ms
 from alina.errors import ExchangeRefused, OrderRejected
 from alina.venue.candles_csv import Bar, Gap, Series
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.in_process import InProcessExchange
 from alina.venue.markets import list_market
 from alina.venue.spec import Listing
