@@ -143,8 +143,8 @@ class Decisions(Part):
         decision_id, proposed_hash = uuid5(proposal.id, "decision"), content_hash(proposal)
         if isinstance(verdict, Approved) and verdict.content_hash != proposed_hash:
             self._refuse_other_content(proposal, verdict.content_hash)
-        shown, (word, reason, message) = json_text(snapshot), _words(verdict)
-        asset, amount, expires_at = _what_comes_with(verdict)
+        shown, (word, reason, message) = json_text(snapshot), words(verdict)
+        asset, amount, expires_at = what_comes_with(verdict)
         approved_hash = proposed_hash if asset is not None else None
         told = (word, reason, message, approved_hash, shown, decided_at)
         parameters = (decision_id, proposal.id, proposed_hash, *told, asset, amount, expires_at)
@@ -206,7 +206,7 @@ def _reason(code: int | None) -> ReasonCode | None:
     return ReasonCode(code) if code is not None else None
 
 
-def _words(verdict: Verdict) -> tuple[str, int | None, str]:
+def words(verdict: Verdict) -> tuple[str, int | None, str]:
     """The verdict, its reason and its message, as they are stored."""
     match verdict:
         case Approved():
@@ -218,7 +218,7 @@ def _words(verdict: Verdict) -> tuple[str, int | None, str]:
             return "needs_approval", None, until
 
 
-def _what_comes_with(verdict: Verdict) -> tuple[str | None, Decimal | None, datetime | None]:
+def what_comes_with(verdict: Verdict) -> tuple[str | None, Decimal | None, datetime | None]:
     """Asset and amount to reserve; until when a person may answer."""
     match verdict:
         case Approved():

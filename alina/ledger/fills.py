@@ -37,7 +37,7 @@ class Fills(Part):
         """
         order = locked_order(self._session, client_order_id)
         for fill in fills:
-            _check_fill(order, fill, market)
+            check_fill(order, fill, market)
         known = self._known(order, fills)
         new = {fill.trade_id: fill for fill in fills if fill.trade_id not in known}
         for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
@@ -76,7 +76,7 @@ class Fills(Part):
         return {row.trade_id for row in rows}
 
 
-def _check_fill(order: OrderRow, fill: Fill, market: Market) -> None:
+def check_fill(order: OrderRow, fill: Fill, market: Market) -> None:
     ours = (order.symbol, order.symbol, order.side, order.exchange_order_id)
     if (fill.symbol, market.symbol, fill.side, fill.exchange_order_id) != ours:
         raise LedgerError(

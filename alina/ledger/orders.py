@@ -78,8 +78,8 @@ class Orders(Part):
         Raises LedgerError for an unknown order and for a report that contradicts an earlier one.
         """
         row = locked_order(self._session, placed.client_order_id)
-        _check_report(row, placed)
-        if _rank(placed.state) < _rank(row.state) or placed.filled_quantity < row.filled_quantity:
+        check_report(row, placed)
+        if rank(placed.state) < rank(row.state) or placed.filled_quantity < row.filled_quantity:
             return
         row.state, row.exchange_order_id = placed.state, placed.exchange_order_id
         row.filled_quantity, row.filled_notional = placed.filled_quantity, placed.filled_notional
@@ -249,23 +249,30 @@ class Orders(Part):
 
     def _check_approval(self, decision_id: UUID, approved_hash: str | None, order: Order) -> None:
         stored = found(self._session.get(DecisionRow, decision_id), f"decision {decision_id}")
-        if stored.verdict != "approved":
-            raise LedgerError(f"decision {decision_id} is {stored.verdict}: order approved ones only")
         row = found(self._session.get(ProposalRow, stored.proposal_id), f"proposal {stored.proposal_id}")
-        ordered = replace(
-            record_of(Proposal, row),
-            account=order.account,
-            symbol=order.symbol,
-            side=order.side,
-            order_type=order.order_type,
-            quantity=order.quantity,
-            limit_price=order.limit_price,
-            trigger_price=order.trigger_price,
-        )
-        if not content_hash(ordered) == stored.content_hash == approved_hash:
-            raise LedgerError(f"order {order.client_order_id} is not what decision {decision_id} approved")
-        if order.client_order_id != client_order_id_for(decision_id):
-            raise LedgerError(f"order {order.client_order_id} is not named after its decision {decision_id}")
+        refuse_unless_approved(stored, record_of(Proposal, row), approved_hash, order)
+
+
+def refuse_unless_approved(
+    stored: Decision | DecisionRow, proposal: Proposal, approved_hash: str | None, order: Order
+) -> None:
+    """Raise LedgerError unless the stored decision approved exactly this order of its proposal."""
+    if stored.verdict != "approved":
+        raise LedgerError(f"decision {stored.id} is {stored.verdict}: order approved ones only")
+    ordered = replace(
+        proposal,
+        account=order.account,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=order.order_type,
+        quantity=order.quantity,
+        limit_price=order.limit_price,
+        trigger_price=order.trigger_price,
+    )
+    if not content_hash(ordered) == stored.content_hash == approved_hash:
+        raise LedgerError(f"order {order.client_order_id} is not what decision {stored.id} approved")
+    if order.client_order_id != client_order_id_for(stored.id):
+        raise LedgerError(f"order {order.client_order_id} is not named after its decision {stored.id}")
 
 
 def order_of_row(row: OrderRow) -> LedgerOrder:
@@ -273,7 +280,7 @@ def order_of_row(row: OrderRow) -> LedgerOrder:
     return record_of(LedgerOrder, row, order=record_of(Order, row))
 
 
-def _check_report(row: OrderRow, placed: PlacedOrder) -> None:
+def check_report(row: OrderRow, placed: PlacedOrder) -> None:
     """What no true report can say of this order."""
     contradiction = (
         (placed.symbol, placed.side) != (row.symbol, row.side)
@@ -291,5 +298,5 @@ def _check_report(row: OrderRow, placed: PlacedOrder) -> None:
         )
 
 
-def _rank(state: OrderState) -> int:
+def rank(state: OrderState) -> int:
     return _RANK.get(state, _FINAL_RANK)

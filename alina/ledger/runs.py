@@ -50,7 +50,7 @@ class Runs(Part):
         Again with the same content changes nothing. Raises LedgerError for an unknown run, for other
         content, or for an end that is none.
         """
-        stored, ended = self.lock_run(run.id), _as_stored(run)
+        stored, ended = self.lock_run(run.id), as_stored(run)
         if stored.state is not RunState.STARTED and stored == ended:
             return
         self._check_end(stored, ended)
@@ -140,7 +140,7 @@ class Runs(Part):
             raise LedgerError(f"run {stored.id} was started as {stored.key}: finish that one")
 
 
-def _as_stored(run: Run) -> Run:
+def as_stored(run: Run) -> Run:
     """The run as it will be read back: JSON knows no tuples and no decimals."""
     calls = (
         replace(call, request=replace(call.request, json_schema=_plain(call.request.json_schema)))

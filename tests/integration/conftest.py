@@ -9,6 +9,7 @@ from system import RunningVenue, migrated, running_venue
 
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.ledger import Ledger
+from alina.ledger.in_memory import InMemoryLedger
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,18 @@ def engine(ledger_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def ledger(engine: Engine) -> Iterator[Ledger]:
-    """A ledger in one transaction: no test leaves a row to the next."""
+@pytest.fixture(params=["postgres", "in_memory"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """A ledger in one transaction, and its double: no test leaves a row to the next.
+
+    `IN_POSTGRES` marks what only a running system asks.
+    """
+    if request.param == "in_memory":
+        ledger: Ledger = InMemoryLedger()
+        with_agent(ledger)
+        yield ledger
+        return
+    engine: Engine = request.getfixturevalue("engine")
     with transaction(session_factory(engine)) as session:
         ledger = Ledger(session)
         with_agent(ledger)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import Engine, text
 
 from alina.db.tables import Base
@@ -23,6 +24,8 @@ from alina.domain.orders import (
 from alina.domain.runs import Run, RunState
 from alina.ledger import Ledger
 
+#: the double does not know what only a running system asks
+IN_POSTGRES = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SYMBOL = "BTC/USDT"

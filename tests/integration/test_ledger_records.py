@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ledger_cases import HOUR, NOON, closed_position, proposal, run
+from ledger_cases import HOUR, IN_POSTGRES, NOON, closed_position, proposal, run
 
 from alina.domain.evaluation import CasePart, Evaluation, Experiment, ExperimentCase, ExperimentState
 from alina.domain.market import Balance
@@ -202,6 +202,7 @@ def test_runs_are_found_by_agent_symbol_time_and_state_newest_first(ledger: Ledg
     assert ledger.runs(agent="ghost") == []
 
 
+@IN_POSTGRES
 def test_unfinished_and_failed_runs_are_counted_by_the_databases_clock(ledger: Ledger) -> None:
     stuck = ledger.start_run(run("stuck", as_of=NOON - 100 * HOUR))
     failed = ledger.start_run(run("failed"))
@@ -228,6 +229,7 @@ def experiment(ledger: Ledger, **changes: Any) -> Experiment:
     return Experiment(**values | changes)
 
 
+@IN_POSTGRES
 def test_an_experiment_changes_while_it_runs_and_never_after(ledger: Ledger) -> None:
     begun = experiment(ledger)
     assert ledger.experiment(begun.key) is None
@@ -244,6 +246,7 @@ def test_an_experiment_changes_while_it_runs_and_never_after(ledger: Ledger) -> 
     assert ledger.experiments(limit=5) == [result]
 
 
+@IN_POSTGRES
 def test_a_case_waits_for_the_challengers_score_and_keeps_the_first(ledger: Ledger) -> None:
     begun = experiment(ledger)
     ledger.save_experiment(begun)
@@ -283,6 +286,7 @@ def test_a_closed_trade_is_evaluated_once_and_leaves_the_queue(ledger: Ledger) -
         ledger.save_evaluation(replace(evaluation, position_id=uuid4()))
 
 
+@IN_POSTGRES
 def test_counts_name_every_label_and_latencies_run_to_the_acknowledgement(ledger: Ledger) -> None:
     ledger.finish_run(ended(ledger, ledger.start_run(run("k"))))
     closed_position(ledger)

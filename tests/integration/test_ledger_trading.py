@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from ledger_cases import (
     HOUR,
+    IN_POSTGRES,
     MARKET,
     NOON,
     SYMBOL,
@@ -307,6 +308,7 @@ def test_an_exit_is_pending_until_it_is_denied_or_settled(ledger: Ledger) -> Non
     assert not ledger.has_pending_exit("main", SYMBOL)
 
 
+@IN_POSTGRES
 def test_decisions_come_with_what_led_to_them_and_what_came_of_them(ledger: Ledger) -> None:
     started = ledger.start_run(run())
     wish = proposal(run_id=started.id)

@@ -1,0 +1,333 @@
+"""Fills and positions of a ledger in memory, and what the kernel counts of them."""
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from alina.db.tables import OrderRow, PositionRow
+from alina.domain.activity import Activity, ActivityQuery
+from alina.domain.decisions import Proposal
+from alina.domain.evaluation import Evaluation
+from alina.domain.market import Market
+from alina.domain.orders import Fill, OrderSide, OrderState
+from alina.domain.portfolio import CloseReason, Position
+from alina.errors import LedgerError
+from alina.ledger.exposure import Exposure, Standing
+from alina.ledger.fills import (
+    DIGITS,
+    Fills,
+    add_buy,
+    add_sale,
+    base_sold,
+    check_fill,
+    is_third_asset,
+    quote_fee,
+    smallest_sale,
+)
+from alina.ledger.in_memory_accounts import InMemoryAccounts
+from alina.ledger.in_memory_rows import EquityHistory, RecordedFill, Reservation, Rows
+from alina.ledger.in_memory_trading import InMemoryOrders
+from alina.ledger.part import found, record_of
+from alina.ledger.positions import Positions
+
+_NOTHING = Decimal(0)
+
+
+class InMemoryFills(InMemoryOrders, Fills):
+    """The fills' part: they move positions and settle orders."""
+
+    _rows: Rows
+
+    def record_fills(
+        self,
+        client_order_id: str,
+        fills: Sequence[Fill],
+        *,
+        market: Market,
+        fee_rates: Mapping[str, Decimal] | None = None,
+    ) -> int:
+        order = self._order(client_order_id)
+        for fill in fills:
+            check_fill(order, fill, market)
+        known = self._rows.fills.setdefault((order.account, order.symbol), {})
+        new = {fill.trade_id: fill for fill in fills if fill.trade_id not in known}
+        for fill in fills:
+            if fill.trade_id in known and known[fill.trade_id].client_order_id != client_order_id:
+                raise LedgerError(
+                    f"trade {fill.trade_id} of {fill.symbol} is recorded for order "
+                    f"{known[fill.trade_id].client_order_id}: compare both with the exchange"
+                )
+        for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
+            with localcontext(prec=DIGITS):
+                rate = (fee_rates or {}).get(fill.fee_asset) if is_third_asset(fill, market) else None
+                self._record(order, fill, self._move(order, fill, market, rate), market)
+        self._settle_if_complete(order)
+        return len(new)
+
+    def fills(self, account: str, symbol: str) -> list[Fill]:
+        recorded = self._rows.fills.get((account, symbol), {}).values()
+        return sorted((one.fill for one in recorded), key=lambda fill: (fill.executed_at, fill.trade_id))
+
+    def _record(self, order: OrderRow, fill: Fill, position: PositionRow, market: Market) -> None:
+        rows, name = self._rows, order.client_order_id
+        recorded = RecordedFill(
+            fill=fill,
+            client_order_id=name,
+            position_id=position.id,
+            smallest_sale=smallest_sale(market, fill),
+        )
+        rows.fills[order.account, order.symbol][fill.trade_id] = recorded
+        rows.filled[name] = rows.filled.get(name, _NOTHING) + fill.quantity
+        last = rows.last_fill.get(position.id)
+        if last is None or _order_of(fill) > _order_of(last.fill):
+            rows.last_fill[position.id] = recorded
+
+    def _move(self, order: OrderRow, fill: Fill, market: Market, fee_rate: Decimal | None) -> PositionRow:
+        position = self._rows.open.get((order.account, order.symbol))
+        if fill.side is OrderSide.BUY:
+            position = position or self._opened(order, fill)
+            add_buy(position, fill, market, fee_rate)
+            return position
+        sold = base_sold(fill, market)
+        if position is None or sold > position.quantity:
+            held = position.quantity if position is not None else 0
+            raise LedgerError(
+                f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first"
+            )
+        add_sale(position, sold, fill.notional - quote_fee(fill, market, fee_rate))
+        return position
+
+    def _opened(self, order: OrderRow, fill: Fill) -> PositionRow:
+        proposal = self._proposal_of(order)
+        position = PositionRow(
+            id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
+            account=order.account,
+            symbol=order.symbol,
+            quantity=_NOTHING,
+            bought_quantity=_NOTHING,
+            sold_quantity=_NOTHING,
+            cost=_NOTHING,
+            proceeds=_NOTHING,
+            opened_at=fill.executed_at,
+            opened_by=order.client_order_id,
+            agent=proposal.agent,
+            stop_price=proposal.stop_price,
+            take_profit_price=proposal.take_profit_price,
+            close_after=proposal.close_after,
+            closed_at=None,
+            close_reason=None,
+        )
+        self._rows.positions[position.id] = self._rows.open[order.account, order.symbol] = position
+        return position
+
+    def _proposal_of(self, order: OrderRow) -> Proposal:
+        return self._rows.proposals[self._rows.decisions[order.decision_id].proposal_id]
+
+    def _settle_if_complete(self, row: OrderRow) -> None:
+        if row.settled or not row.state.is_final:
+            return
+        rows, recorded = self._rows, self._rows.filled.get(row.client_order_id, _NOTHING)
+        if recorded > row.filled_quantity:
+            raise LedgerError(
+                f"order {row.client_order_id} ended with {row.filled_quantity} filled, "
+                f"but its fills add up to {recorded}: compare it with the exchange"
+            )
+        if recorded < row.filled_quantity:
+            return
+        row.settled = True
+        del rows.unsettled[row.client_order_id]
+        rows.reservations[row.decision_id].state = "settled" if recorded else "released"
+        rows.held.pop(row.decision_id, None)
+        self._close_if_done(row.account, row.symbol)
+
+    def _close_if_done(self, account: str, symbol: str) -> None:
+        position = self._rows.open.get((account, symbol))
+        if position is None or self._of_symbol(account, symbol):
+            return
+        last = self._rows.last_fill[position.id]
+        if position.quantity < last.smallest_sale:
+            reason = self._proposal_of(self._rows.orders[last.client_order_id]).close_reason
+            self._close(position, last.fill.executed_at, reason or CloseReason.AGENT)
+
+    def _close(self, position: PositionRow, at: datetime, reason: CloseReason) -> None:
+        position.closed_at, position.close_reason = at, reason
+        rows = self._rows
+        del rows.open[position.account, position.symbol]
+        insort(rows.closed.setdefault(position.account, []), position, key=_closed_at)
+        rows.unevaluated[position.id] = position
+
+
+class InMemoryPositions(InMemoryFills, Positions):
+    """The positions' part."""
+
+    _rows: Rows
+
+    def open_position(self, account: str, symbol: str) -> Position | None:
+        row = self._rows.open.get((account, symbol))
+        return None if row is None else record_of(Position, row)
+
+    def open_positions(self, account: str) -> list[Position]:
+        mine = sorted((row for row in self._rows.open.values() if row.account == account), key=_symbol)
+        return [record_of(Position, row) for row in mine]
+
+    def close_dust(self, account: str, symbol: str, *, at: datetime, reason: CloseReason) -> bool:
+        row = self._rows.open.get((account, symbol))
+        if row is None or self._of_symbol(account, symbol):
+            return False
+        self._close(row, at, reason)
+        return True
+
+    def closed_trades(self, *, account: str | None = None, limit: int = 50) -> list[Position]:
+        closed = [row for name, rows in self._rows.closed.items() if account in (None, name) for row in rows]
+        closed.sort(key=lambda row: row.id)
+        closed.sort(key=_closed_at, reverse=True)
+        return [record_of(Position, row) for row in closed[:limit]]
+
+    def position(self, position_id: UUID) -> Position:
+        return record_of(Position, found(self._rows.positions.get(position_id), f"position {position_id}"))
+
+    def position_proposal(self, position_id: UUID) -> Proposal:
+        row = found(self._rows.positions.get(position_id), f"position {position_id}")
+        return self._proposal_of(self._rows.orders[found(row.opened_by, f"position {position_id}")])
+
+    def unevaluated_trades(self) -> list[Position]:
+        rows = sorted(self._rows.unevaluated.values(), key=lambda row: (_closed_at(row), row.id))
+        return [record_of(Position, row) for row in rows]
+
+    def save_evaluation(self, evaluation: Evaluation) -> None:
+        if self.position(evaluation.position_id).closed_at is None:
+            raise LedgerError(f"position {evaluation.position_id} is open: evaluate it when it is closed")
+        self._rows.evaluations.setdefault(evaluation.position_id, evaluation)
+        self._rows.unevaluated.pop(evaluation.position_id, None)
+
+    def evaluations(self, *, agent: str | None = None, since: datetime | None = None) -> list[Evaluation]:
+        kept = [
+            one
+            for one in self._rows.evaluations.values()
+            if agent in (None, self._rows.positions[one.position_id].agent)
+            and (since is None or one.evaluated_at >= since)
+        ]
+        kept.sort(key=lambda one: one.position_id)
+        return sorted(kept, key=lambda one: one.evaluated_at, reverse=True)
+
+
+class InMemoryExposure(InMemoryAccounts, Exposure):
+    """What the kernel counts, over the rows that are recent enough."""
+
+    _rows: Rows
+
+    def activity(self, query: ActivityQuery) -> Activity:
+        return self.locked_standing(query).activity
+
+    def locked_standing(self, query: ActivityQuery) -> Standing:
+        account, held = self.account(query.account), self._rows.open.get((query.account, query.symbol))
+        day = datetime(query.now.year, query.now.month, query.now.day, tzinfo=UTC)
+        figures = {
+            **self._recent(query, day),
+            **self._exposed(query),
+            **self._results(query, day),
+            **self._worth(query.account, day),
+            "has_balances": bool(self._rows.accounts[query.account].balances),
+        }
+        return Standing(
+            account=account,
+            position=None if held is None else record_of(Position, held),
+            activity=Activity(**figures),  # type: ignore[arg-type]  # gathered by name
+        )
+
+    def _recent(self, query: ActivityQuery, day: datetime) -> dict[str, object]:
+        reserved = self._rows.reserved_by_account.get(query.account, [])
+        first = bisect_left(reserved, min(day, query.now - query.recent), key=lambda one: one.decided_at)
+        entry_at = same_at = None
+        volume = _NOTHING
+        for one in reserved[first:]:  # in the order of their time
+            order = self._rows.order_by_decision.get(one.decision_id)
+            if one.decided_at >= day:
+                volume += _turned_over(one, order)
+            if one.symbol == query.symbol and (order is None or order.state is not OrderState.REJECTED):
+                if one.side is OrderSide.BUY:
+                    entry_at = one.decided_at
+                if (one.side.value, one.agent) == (query.side, query.agent):
+                    same_at = one.decided_at
+        minute_ago = self._rows.wall() - timedelta(minutes=1)
+        return {
+            "last_entry_at": entry_at,
+            "last_same_at": same_at,
+            "volume_today": volume,
+            "orders_last_minute": sum(one.created_at > minute_ago for one in reserved[-_MOST_A_MINUTE:]),
+        }
+
+    def _exposed(self, query: ActivityQuery) -> dict[str, object]:
+        held = [one for one in self._rows.held.values() if one.account == query.account]
+        amounts = [(one.symbol, one.amount) for one in held if one.side is OrderSide.BUY]
+        amounts += [
+            (row.symbol, row.cost * row.quantity / row.bought_quantity)
+            for row in self._rows.open.values()
+            if row.account == query.account
+        ]
+        base, quote = query.symbol.split("/")
+        return {
+            "reserved_base": sum((one.amount for one in held if one.asset == base), _NOTHING),
+            "reserved_quote": sum((one.amount for one in held if one.asset == quote), _NOTHING),
+            "open_positions": len({symbol for symbol, _ in amounts}),
+            "exposure": sum((amount for _, amount in amounts), _NOTHING),
+            "symbol_exposure": sum((amount for name, amount in amounts if name == query.symbol), _NOTHING),
+        }
+
+    def _results(self, query: ActivityQuery, day: datetime) -> dict[str, object]:
+        since = query.now - query.lookback
+        closed = self._rows.closed.get(query.account, [])
+        known = closed[bisect_left(closed, min(day, since), key=_closed_at) :]
+        pnl_of = {row.id: row.proceeds - row.cost for row in known}
+        recent = known[bisect_left(known, since, key=_closed_at) :]
+        of_symbol = [row for row in recent if row.symbol == query.symbol]
+        last_win = max((_closed_at(row) for row in known if pnl_of[row.id] >= 0), default=None)
+        cost = sum((row.cost for row in of_symbol), _NOTHING)
+        return {
+            "pnl_today": sum((pnl_of[row.id] for row in known if _closed_at(row) >= day), _NOTHING),
+            "stop_losses": sum(row.close_reason is CloseReason.STOP_LOSS for row in recent),
+            "symbol_stop_losses": sum(row.close_reason is CloseReason.STOP_LOSS for row in of_symbol),
+            "losses_in_a_row": sum(
+                pnl_of[row.id] < 0 and (last_win is None or _closed_at(row) > last_win) for row in recent
+            ),
+            "symbol_trades": len(of_symbol),
+            "symbol_return": sum((pnl_of[row.id] for row in of_symbol), _NOTHING) / cost if cost else None,
+        }
+
+    def _worth(self, account: str, day: datetime) -> dict[str, object]:
+        history = self._rows.equity.get(account, EquityHistory())
+        if not history.times:
+            return dict.fromkeys(("equity", "equity_at", "equity_peak", "equity_at_day_start"))
+        before_today = max(bisect_left(history.times, day) - 1, 0)
+        return {
+            "equity": history.by_time[history.times[-1]].total,
+            "equity_at": history.times[-1],
+            "equity_peak": history.peak,
+            "equity_at_day_start": history.by_time[history.times[before_today]].total,
+        }
+
+
+#: approvals that are looked at for the rate; above every limit that makes sense
+_MOST_A_MINUTE = 10_000
+
+
+def _turned_over(one: Reservation, order: OrderRow | None) -> Decimal:
+    """Quote that counts for the day: what was filled of a settled order, else what may be."""
+    if order is not None and (order.settled or one.turnover is None):
+        return order.filled_notional
+    return one.turnover or _NOTHING
+
+
+def _order_of(fill: Fill) -> tuple[datetime, str, str]:
+    return fill.executed_at, fill.side.value, fill.trade_id
+
+
+def _closed_at(row: PositionRow) -> datetime:
+    assert row.closed_at is not None  # noqa: S101  # only closed ones are asked
+    return row.closed_at
+
+
+def _symbol(row: PositionRow) -> str:
+    return row.symbol

@@ -1,0 +1,110 @@
+"""The tables of a ledger that lives in one process, as plain dictionaries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from alina.db.tables import OrderRow, PositionRow
+from alina.domain.decisions import Approval, Decision, Proposal
+from alina.domain.evaluation import Evaluation
+from alina.domain.market import Balance
+from alina.domain.orders import Fill, OrderSide
+from alina.domain.portfolio import Equity, SystemState, TradingState, WindDown
+from alina.domain.runs import PromptRevision, Run
+
+
+@dataclass(slots=True)
+class AccountFields:
+    """What an account itself may do, and what it holds."""
+
+    trading_state: TradingState = TradingState.ACTIVE
+    reason: str = ""
+    wind_down: WindDown = WindDown.NONE
+    balances: dict[str, Balance] = field(default_factory=dict)
+    opening: dict[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Reservation:
+    """What an approval may spend."""
+
+    decision_id: UUID
+    account: str
+    asset: str
+    amount: Decimal
+    agent: str
+    symbol: str
+    side: OrderSide
+    #: quote; None: what is filled counts alone
+    turnover: Decimal | None
+    decided_at: datetime
+    #: wall time
+    created_at: datetime
+    state: str = "held"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedFill:
+    """A fill, whose it is and what it did."""
+
+    fill: Fill
+    client_order_id: str
+    position_id: UUID
+    #: base; what could not be sold alone after it
+    smallest_sale: Decimal
+
+
+@dataclass(slots=True)
+class EquityHistory:
+    """An account's worth over time, with its highest."""
+
+    by_time: dict[datetime, Equity] = field(default_factory=dict)
+    #: the keys in order
+    times: list[datetime] = field(default_factory=list)
+    peak: Decimal | None = None
+
+
+def wall_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Every table. Rows of orders and positions are those of the database, tied to no session."""
+
+    #: what ages are measured by
+    wall: Callable[[], datetime] = wall_now
+    system: SystemState | None = None
+    accounts: dict[str, AccountFields] = field(default_factory=dict)
+    equity: dict[str, EquityHistory] = field(default_factory=dict)
+    revisions: dict[UUID, PromptRevision] = field(default_factory=dict)
+    active: dict[str, UUID] = field(default_factory=dict)
+    runs: dict[UUID, Run] = field(default_factory=dict)
+    run_by_key: dict[str, UUID] = field(default_factory=dict)
+    proposals: dict[UUID, Proposal] = field(default_factory=dict)
+    stored_at: dict[UUID, datetime] = field(default_factory=dict)
+    proposal_by_run: dict[UUID, UUID] = field(default_factory=dict)
+    #: exits of a symbol that may be pending, by account and symbol
+    sales: dict[tuple[str, str], list[Proposal]] = field(default_factory=dict)
+    decisions: dict[UUID, Decision] = field(default_factory=dict)
+    decision_by_proposal: dict[UUID, UUID] = field(default_factory=dict)
+    approvals: dict[UUID, Approval] = field(default_factory=dict)
+    reservations: dict[UUID, Reservation] = field(default_factory=dict)
+    #: in the order of `decided_at`
+    reserved_by_account: dict[str, list[Reservation]] = field(default_factory=dict)
+    held: dict[UUID, Reservation] = field(default_factory=dict)
+    orders: dict[str, OrderRow] = field(default_factory=dict)
+    order_by_decision: dict[UUID, OrderRow] = field(default_factory=dict)
+    unsettled: dict[str, OrderRow] = field(default_factory=dict)
+    #: by account and symbol, then by trade id
+    fills: dict[tuple[str, str], dict[str, RecordedFill]] = field(default_factory=dict)
+    filled: dict[str, Decimal] = field(default_factory=dict)
+    last_fill: dict[UUID, RecordedFill] = field(default_factory=dict)
+    positions: dict[UUID, PositionRow] = field(default_factory=dict)
+    open: dict[tuple[str, str], PositionRow] = field(default_factory=dict)
+    #: by account, in the order of `closed_at`
+    closed: dict[str, list[PositionRow]] = field(default_factory=dict)
+    unevaluated: dict[UUID, PositionRow] = field(default_factory=dict)
+    evaluations: dict[UUID, Evaluation] = field(default_factory=dict)
