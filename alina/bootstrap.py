@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from alina.agents.base import Agent, load_agent
+from alina.agents.rule import RuleAgent
 from alina.agents.trading import TradingAgent
 from alina.config import Settings
 from alina.db import migrations, roles
@@ -41,7 +42,13 @@ from alina.venue.ccxt_options import venue_options
 from alina.venue.clock import ReplayClock
 from alina.venue.spec import Dialect
 
-AGENTS: Mapping[str, Callable[[Settings], Agent]] = {TradingAgent.name: TradingAgent}
+if TYPE_CHECKING:
+    from alina.exchange.ccxt_exchange import CcxtExchange
+
+AGENTS: Mapping[str, Callable[[Settings], Agent]] = {
+    TradingAgent.name: TradingAgent,
+    RuleAgent.name: RuleAgent,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def _secret(value: SecretStr | None, settings: Settings, file: Path | None) -> s
         raise ConfigError(f"{settings.path(file)} cannot be read: {error.strerror}") from None
 
 
-def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) -> Exchange:
+def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) -> "CcxtExchange":
     """The one adapter; in paper mode it is pointed at the venue by options alone.
 
     Live, or where the venue has limits, all processes that are given the same Redis share one budget.
@@ -176,7 +183,7 @@ def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) 
     )
 
 
-def public_exchange(settings: Settings, exchange_id: str | None = None) -> Exchange:
+def public_exchange(settings: Settings, exchange_id: str | None = None) -> "CcxtExchange":
     """The public data of a real exchange, `market.exchange.id` unless told otherwise, in any mode.
 
     Where the system trades there and runs, its budget is asked.

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from alina.cli import approvals, data, doing, prompts, reading, running, setup, stopping, venue
+from alina.cli import approvals, data, doing, markets, prompts, reading, running, setup, stopping, venue
 from alina.cli.options import Options
 from alina.errors import AlinaError
 
@@ -38,6 +38,9 @@ for command in (
     reading.trades,
     reading.replay,
     venue.venue,
+    markets.markets,
+    markets.balance,
+    markets.exchanges,
     running.demo,
 ):
     app.command()(command)

@@ -5,6 +5,7 @@ One client belongs to one process and one thread: build it after a fork, close i
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -67,6 +68,15 @@ class CcxtExchange:
             return records.market_from(raw, precision_mode=self._api.precisionMode)
         except UNREADABLE as error:
             raise ExchangeRefused(f"{self._id} does not say how {symbol} is traded: {error}") from error
+
+    def markets(self) -> list[Market]:
+        """Every spot market that says how it is traded, by symbol."""
+        self._client.load_markets()
+        told = []
+        for symbol in sorted(symbol for symbol, raw in self._api.markets.items() if raw["spot"]):
+            with suppress(ExchangeRefused):  # of rules that cannot be read: none that could be traded
+                told.append(self.market(symbol))
+        return told
 
     def candles(self, symbol: str, timeframe: str, *, since: datetime, limit: int) -> list[Candle]:
         """Up to `limit` candles from `since` on, oldest first; the last one may still be forming."""
@@ -150,6 +160,7 @@ class CcxtExchange:
         if order.order_type is OrderType.STOP_LIMIT and not self.has_stop_orders(order.symbol):
             raise ExchangeRefused(f"{self._id} takes no stop order in {order.symbol} that could be followed")
         self._refuse_rounding(order, market)
+        _refuse_dust(order, market)
         self._client.take_order()
 
     def find(self, symbol: str, client_order_id: str) -> PlacedOrder | None:
@@ -314,6 +325,15 @@ class CcxtExchange:
                     f"order {order.client_order_id} was not sent: {name} {price} is off the tick size "
                     f"{market.tick_size} of {order.symbol}; {rounded} is on it"
                 )
+
+
+def _refuse_dust(order: Order, market: Market) -> None:
+    """A market order's notional is the exchange's to judge, and the kernel's: no price is known here."""
+    if order.limit_price is not None and order.quantity * order.limit_price < market.min_notional:
+        raise OrderRejected(
+            f"order {order.client_order_id} was not sent: {order.quantity} at {order.limit_price} is less "
+            f"than the smallest notional of {order.symbol}, {market.min_notional} {market.quote}"
+        )
 
 
 def _trigger(order: Order) -> dict[str, str]:

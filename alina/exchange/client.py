@@ -44,6 +44,8 @@ class Client:
         #: ccxt's own object
         self.api = _make_api(exchange_id, options)
         self._markets_loaded_at: float | None = None
+        #: the exchange has refused a time stamp: the next request bears one in the exchange's own time
+        self._clock_is_off = False
         self._budget: Budget | None = None
         if budget is not None:
             self._budget = budget(Decimal(60_000) / Decimal(str(self.api.rateLimit)))
@@ -58,6 +60,7 @@ class Client:
             result = request()
             self.need_json()
         except (ccxt.BaseError, *UNREADABLE) as error:
+            self._clock_is_off |= isinstance(error, ccxt.InvalidNonce)
             raise read_error(error, self.id) from error
         return result
 
@@ -112,6 +115,9 @@ class Client:
 
     def load_markets(self, *, max_age: float = _MARKETS_MAX_AGE_SECONDS) -> None:
         """Ask for the markets, and for the limits told with them, unless they are fresh."""
+        if self._clock_is_off and self.api.has["fetchTime"] is True:
+            self.read(self.api.load_time_difference)
+            self._clock_is_off = False
         if self._markets_loaded_at is not None and time.monotonic() - self._markets_loaded_at < max_age:
             return
         self._markets_loaded_at = None  # what a failed reload leaves behind is not trusted

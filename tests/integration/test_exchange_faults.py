@@ -134,6 +134,32 @@ def test_an_order_off_the_grid_is_rejected_before_it_is_sent(
     assert server.seen["POST order"] == 0
 
 
+def test_an_order_below_the_smallest_notional_is_rejected_before_it_is_sent(
+    server: BinanceLike, exchange: CcxtExchange
+):
+    with pytest.raises(OrderRejected, match="less than the smallest notional of BTC/USDT"):
+        exchange.submit(limit_buy(quantity="0.04990", price="100.00"))
+    assert server.seen["POST order"] == 0
+
+
+def test_after_a_time_stamp_was_refused_requests_bear_the_exchanges_own_time(
+    server: BinanceLike, exchange: CcxtExchange
+):
+    server.answers["GET account"] = refuses(-1021, "Timestamp for this request was 1000ms ahead.")
+    with pytest.raises(ExchangeUnavailable, match="NTP"):
+        exchange.balances()
+    assert server.seen["GET time"] == 0
+    server.answers["GET time"] = says(200, {"serverTime": 1700000000000})
+    server.answers["GET account"] = says(200, {"balances": []})
+    for _ in range(2):
+        exchange.balances()
+    assert server.seen["GET time"] == 1
+    server.answers["POST order"] = says(200, ORDER)
+    exchange.submit(limit_buy())
+    sent = int(parse_qs(server.bodies[-1])["timestamp"][0])
+    assert abs(sent - 1700000000000) < 60_000
+
+
 def test_the_figures_that_are_sent_are_the_orders(server: BinanceLike, exchange: CcxtExchange):
     server.answers["POST order"] = says(200, ORDER)
     placed = exchange.submit(limit_buy(quantity="0.50000", price="1E+2"))
