@@ -19,7 +19,7 @@ def _binance(base_url: str) -> dict[str, Any]:
                 "private": f"{base_url}/api/v3",
                 "sapi": f"{base_url}/sapi/v1",
                 "v1": f"{base_url}/api/v1",
-                "ws": {"spot": f"{socket_url}/ws", "ws-api": {"spot": f"{socket_url}/ws-api/v3"}},
+                "ws": {"spot": f"{socket_url}/stream/ws", "ws-api": {"spot": f"{socket_url}/ws-api/v3"}},
             }
         },
         "options": {

@@ -24,6 +24,8 @@ from alina.venue.rate_limits import weight_of
 from alina.venue.refusal import Refusal
 from alina.venue.signing import Signing
 from alina.venue.spec import Dialect, VenueSpec
+from alina.venue.stream_markets import ShownBooks
+from alina.venue.streams import Streams
 
 #: method, path, what answers, request weight as Binance counts it (of one symbol)
 _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
@@ -34,7 +36,6 @@ _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/ticker/24hr", market_routes.ticker_24hr, 2),
     ("GET", "/api/v3/ticker/price", market_routes.ticker_price, 2),
     ("GET", "/api/v3/ticker/bookTicker", market_routes.book_ticker, 2),
-    ("GET", "/api/v3/depth", market_routes.depth, 5),
     ("GET", "/api/v3/trades", market_routes.trades, 25),
     ("GET", "/api/v3/aggTrades", market_routes.aggregate_trades, 4),
 )
@@ -76,7 +77,7 @@ class VenueDoor:
             KrakenDoor(self._exchange, self._spec).add_to(app.router)
         else:
             app[REFUSED] = refused
-            self._add_binance(app.router)
+            self._add_binance(app)
         app.router.add_get("/venue/v1/clock", self._clock)
         if self._spec.faults:
             app.router.add_post("/venue/v1/faults", self._script_fault)
@@ -84,11 +85,13 @@ class VenueDoor:
             app.router.add_delete("/venue/v1/faults", self._clear_faults)
         return app
 
-    def _add_binance(self, router: web.UrlDispatcher) -> None:
-        for method, path, answer, weight in _PUBLIC:
-            router.add_route(method, path, self._door(answer, weight, signed=False))
+    def _add_binance(self, app: web.Application) -> None:
+        shown = ShownBooks()
+        Streams(self._exchange, self._signing, shown).add_to(app)
+        for method, path, answer, weight in (*_PUBLIC, ("GET", "/api/v3/depth", shown.depth, 5)):
+            app.router.add_route(method, path, self._door(answer, weight, signed=False))
         for method, path, answer, weight in _SIGNED:
-            router.add_route(method, path, self._door(answer, weight, signed=True))
+            app.router.add_route(method, path, self._door(answer, weight, signed=True))
 
     def _door(self, answer: Answer, weight: int, *, signed: bool) -> Handler:
         async def door(request: web.Request) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from alina.domain.market import Balance
 from alina.errors import SystemStateError
 from alina.venue.candles_csv import load_series
 from alina.venue.crossing import Crossing
-from alina.venue.engine import Engine
+from alina.venue.engine import Changes, Engine
 from alina.venue.fees import Fees
 from alina.venue.market_time import MarketTime
 from alina.venue.markets import ListedMarket, common_time, list_market
@@ -43,6 +43,8 @@ class LocalExchange:
                 list_market(listing, series[listing.symbol], spec.spread) for listing in spec.listings
             )
         }
+        #: told of everything that was committed, in its order; none of them may raise
+        self.listeners: list[Callable[[Changes], None]] = []
         #: another one after every start
         self.instance = uuid.uuid4().hex
         self.fees = Fees(
@@ -184,6 +186,9 @@ class LocalExchange:
         if changes is not None or lease != self._clock.lease_ms:
             self.store.save(clock, changes)
         self._clock = clock
+        if changes is not None:
+            for tell in self.listeners:
+                tell(changes)
 
     def _first_balances(self, spec: VenueSpec) -> list[Balance]:
         assets = {
