@@ -28,8 +28,9 @@ from alina.llm.registry import check_model, model_path
 from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
 from alina.orchestrator.stack import NEEDED_SPACE, VENUE
-from alina.venue.candles_csv import Series, load_series
-from alina.venue.spec import Listing
+from alina.venue.candles_csv import Series
+from alina.venue.feeds import load
+from alina.venue.spec import Listing, names_a_file
 
 #: bytes: a month of logs, candles and decisions beside the servers' own files
 _COMFORTABLE_SPACE = 5 * 10**9
@@ -206,10 +207,10 @@ def _recorded(settings: Settings) -> list[Series]:
     """The candles of every listing. Raises DataError."""
     venue = settings.market.venue
     files = {
-        symbol: data if data == "sample" else str(settings.path(Path(data)))
+        symbol: str(settings.path(Path(data))) if names_a_file(data) else data
         for symbol, data in venue.listings.items()
     }
-    return [load_series(Listing(symbol, file).path, warmup=venue.warmup) for symbol, file in files.items()]
+    return [load(Listing(symbol, file), warmup=venue.warmup) for symbol, file in files.items()]
 
 
 def _live_exchange(settings: Settings) -> tuple[Level, str, str]:

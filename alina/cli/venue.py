@@ -16,7 +16,8 @@ _SAMPLE = ("BTC/USDT=sample",)
 
 def venue(
     data: Annotated[
-        list[str] | None, typer.Option(help="SYMBOL=FILE.csv of candles, or SYMBOL=sample; repeatable.")
+        list[str] | None,
+        typer.Option(help="SYMBOL=FILE, SYMBOL=sample or SYMBOL=synthetic:SEED; repeatable."),
     ] = None,
     speed: Annotated[str, typer.Option(help="Market seconds a wall second.")] = "1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: chosen at the first start.")] = 0,

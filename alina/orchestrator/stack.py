@@ -14,7 +14,7 @@ from alina.embedded.server import Command, Server
 from alina.embedded.services import EmbeddedServices, LocalServer, answers_http
 from alina.orchestrator.processes import ProcessSpec
 from alina.queues import DEFAULT, EXECUTION, INFERENCE
-from alina.venue.spec import Dialect, Listing, VenueSpec
+from alina.venue.spec import Dialect, Listing, VenueSpec, names_a_file
 
 VENUE = "venue"
 #: bytes that must be free before anything starts
@@ -68,7 +68,7 @@ def venue_spec(settings: Settings, folder: DataFolder, home: Path) -> VenueSpec:
         port=venue.port or folder.port(VENUE),
         dialect=Dialect(settings.market.exchange.id),
         listings=tuple(
-            Listing(symbol, data if data == "sample" else str(settings.path(Path(data))))
+            Listing(symbol, str(settings.path(Path(data))) if names_a_file(data) else data)
             for symbol, data in venue.listings.items()
         ),
         speed=venue.speed,

@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
@@ -78,16 +78,20 @@ def load_series(path: Path, *, warmup: int) -> Series:
     Raises DataError naming the file, the line, the fault and the remedy; also for a file that holds
     fewer than `warmup` + 2 candles.
     """
-    bars = tuple(_rows(path))
+    return series_of(path, tuple(_rows(path)), warmup=warmup, first_line=2)
+
+
+def series_of(path: Path, bars: tuple[Bar, ...], *, warmup: int, first_line: int = 1) -> Series:
+    """These candles on their grid, oldest first, each of which `impossible` has passed. Raises DataError."""
     if len(bars) < warmup + 2:
         raise DataError(
             f"{path}: {len(bars)} candles are too few for a warmup of {warmup}: "
             f"give at least {warmup + 2} candles or lower the warmup"
         )
     interval = _interval(path, bars)
-    for line, bar in enumerate(bars, start=2):
+    for line, bar in enumerate(bars, start=first_line):
         if bar.open_ms % interval:
-            raise _fault(
+            raise fault_at(
                 path, line, f"timestamp {bar.open_ms} is off the grid of {interval} ms", "remove the row"
             )
     gaps = tuple(
@@ -98,19 +102,29 @@ def load_series(path: Path, *, warmup: int) -> Series:
     return Series(path.name, interval, bars, gaps)
 
 
+def checked(path: Path, bars: Iterable[Bar], *, first_line: int = 1) -> Iterator[Bar]:
+    """The same candles. Raises DataError at the first that cannot be true, or that is not in order."""
+    previous = 0
+    for line, bar in enumerate(bars, start=first_line):
+        fault = _impossible(bar)
+        if fault:
+            raise fault_at(path, line, fault, "correct or remove the row")
+        if bar.open_ms == previous:
+            raise fault_at(path, line, f"timestamp {bar.open_ms} is a duplicate", "keep one of the rows")
+        if bar.open_ms < previous:
+            raise fault_at(
+                path, line, f"timestamp {bar.open_ms} is older than the row above", "sort the rows"
+            )
+        previous = bar.open_ms
+        yield bar
+
+
 def _rows(path: Path) -> Iterator[Bar]:
     reader = csv.reader(io.StringIO(_text(path)))
     if next(reader, None) != HEADER:
-        raise _fault(path, 1, "the header is missing", f"begin the file with {','.join(HEADER)}")
-    previous = 0
-    for line, row in enumerate(reader, start=2):
-        bar = _bar(path, line, row)
-        if bar.open_ms == previous:
-            raise _fault(path, line, f"timestamp {bar.open_ms} is a duplicate", "keep one of the rows")
-        if bar.open_ms < previous:
-            raise _fault(path, line, f"timestamp {bar.open_ms} is older than the row above", "sort the rows")
-        previous = bar.open_ms
-        yield bar
+        raise fault_at(path, 1, "the header is missing", f"begin the file with {','.join(HEADER)}")
+    lines = (_bar(path, line, row) for line, row in enumerate(reader, start=2))
+    return checked(path, lines, first_line=2)
 
 
 def _text(path: Path) -> str:
@@ -125,17 +139,15 @@ def _text(path: Path) -> str:
 
 def _bar(path: Path, line: int, row: list[str]) -> Bar:
     if len(row) != len(HEADER):
-        raise _fault(path, line, f"{len(row)} columns", f"write the {len(HEADER)} columns {','.join(HEADER)}")
+        raise fault_at(
+            path, line, f"{len(row)} columns", f"write the {len(HEADER)} columns {','.join(HEADER)}"
+        )
     try:
         open_ms = int(row[0])
         numbers = [Decimal(text) for text in row[1:]]
     except (ValueError, InvalidOperation):
-        raise _fault(path, line, "a field is not a number", "write integers and decimals only") from None
-    bar = Bar(open_ms, *numbers)
-    fault = _impossible(bar)
-    if fault:
-        raise _fault(path, line, fault, "correct or remove the row")
-    return bar
+        raise fault_at(path, line, "a field is not a number", "write integers and decimals only") from None
+    return Bar(open_ms, *numbers)
 
 
 def _impossible(bar: Bar) -> str | None:
@@ -172,5 +184,6 @@ def _decimals(price: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _fault(path: Path, line: int, fault: str, remedy: str) -> DataError:
+def fault_at(path: Path, line: int, fault: str, remedy: str) -> DataError:
+    """The error of one row of a file."""
     return DataError(f"{path}, line {line}: {fault}; {remedy}")

@@ -15,9 +15,9 @@ from decimal import Decimal
 
 from alina.domain.market import Balance
 from alina.errors import SystemStateError
-from alina.venue.candles_csv import load_series
 from alina.venue.crossing import Crossing
 from alina.venue.engine import Changes, Engine
+from alina.venue.feeds import load
 from alina.venue.fees import Fees
 from alina.venue.market_time import MarketTime
 from alina.venue.markets import ListedMarket, common_time, list_market
@@ -35,7 +35,7 @@ class LocalExchange:
     """One account on the listed markets. Times are market ms. Not thread-safe: one event loop calls it."""
 
     def __init__(self, spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        series = {listing.symbol: load_series(listing.path, warmup=spec.warmup) for listing in spec.listings}
+        series = {listing.symbol: load(listing, warmup=spec.warmup) for listing in spec.listings}
         begin, end = common_time(series, spec.warmup)
         self.markets = {
             market.rules.symbol: market

@@ -15,6 +15,8 @@ from alina.errors import ConfigError
 
 #: the word that stands for the shipped candles
 SAMPLE = "sample"
+#: what begins a market that is made from a seed: synthetic:SEED or synthetic:SEED:TIMEFRAME
+SYNTHETIC = "synthetic:"
 #: the fields that map an asset to an exact number
 _AMOUNTS = {"balances", "fee_asset_prices"}
 _SAMPLE_FILE = Path(__file__).parent / "sample" / "BTC_USD-1h.csv.gz"
@@ -33,7 +35,7 @@ class Listing:
     """One market of the venue and the candles it replays."""
 
     symbol: str  # "BTC/USDT"
-    #: a CSV file of candles, or the word `sample`
+    #: a file of candles or trades, the word `sample`, or synthetic:SEED
     data: str = SAMPLE
     #: quote per base; None: as fine as the prices of the file, at most 0.01
     tick_size: Decimal | None = None
@@ -49,8 +51,13 @@ class Listing:
 
     @property
     def path(self) -> Path:
-        """The file of candles."""
+        """The file of candles or trades."""
         return _SAMPLE_FILE if self.data == SAMPLE else Path(self.data)
+
+
+def names_a_file(data: str) -> bool:
+    """Whether the data of a listing is a file's path, and no word of the venue's own."""
+    return data != SAMPLE and not data.startswith(SYNTHETIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
