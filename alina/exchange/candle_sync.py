@@ -15,14 +15,16 @@ def sync(
 ) -> list[Candle]:
     """Store what has closed since the last stored candle and return it, oldest first.
 
-    An empty store begins `history` candles before `now` (market time). A hole in what is new is
-    asked for once more; one that remains is the exchange's own. Safe to repeat. Raises ExchangeError.
+    An empty store begins `history` candles before `now` (market time). The last stored candle is asked for
+    again: exchanges correct what has just closed. A hole in what is new is asked for once more; one that
+    remains is the exchange's own. Safe to repeat. Raises ExchangeError.
     """
     latest = store.latest(symbol, timeframe)
-    start = latest.close_time if latest else now - history * timeframe_duration(timeframe)
-    fresh = _fetch_closed(exchange, symbol, timeframe, since=start, now=now)
-    store.save(fresh)
-    refilled = _refill(exchange, store, fresh, since=latest.open_time if latest else start)
+    start = latest.open_time if latest else now - history * timeframe_duration(timeframe)
+    closed = _fetch_closed(exchange, symbol, timeframe, since=start, now=now)
+    store.save(closed)
+    fresh = [candle for candle in closed if latest is None or candle.open_time > latest.open_time]
+    refilled = _refill(exchange, store, fresh, since=start)
     return sorted(fresh + refilled, key=lambda candle: candle.open_time)
 
 

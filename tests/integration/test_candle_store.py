@@ -122,7 +122,15 @@ def test_only_what_is_new_is_asked_for_and_returned(store: CandleStore):
     exchange.asked.clear()
     assert sync(exchange, store, SYMBOL, "1h", now=hour(10), history=4) == []
     assert sync(exchange, store, SYMBOL, "1h", now=hour(12), history=4) == [candle(10), candle(11)]
-    assert exchange.asked == [hour(10), hour(10)]
+    assert exchange.asked == [hour(9), hour(9)]
+
+
+def test_what_the_exchange_corrects_after_the_close_is_stored_and_is_no_news(store: CandleStore):
+    sync(RecordedExchange(range(20)), store, SYMBOL, "1h", now=hour(10), history=4)
+    exchange = RecordedExchange(range(20))
+    exchange.candles = lambda *_, since, limit: [candle(9, "101"), candle(10)]
+    assert sync(exchange, store, SYMBOL, "1h", now=hour(10), history=4) == []
+    assert store.latest(SYMBOL, "1h") == candle(9, "101")
 
 
 def test_a_long_absence_is_fetched_in_pages_however_short_they_are(store: CandleStore):
@@ -152,7 +160,7 @@ def test_a_real_outage_stays_a_hole_and_is_not_asked_for_again(store: CandleStor
     assert len(sync(exchange, store, SYMBOL, "1h", now=hour(7), history=7)) == 5
     exchange.asked.clear()
     assert sync(exchange, store, SYMBOL, "1h", now=hour(8), history=7) == [candle(7)]
-    assert exchange.asked == [hour(7)]
+    assert exchange.asked == [hour(6)]
 
 
 def test_a_hole_next_to_the_last_stored_candle_is_seen(store: CandleStore):
@@ -161,4 +169,4 @@ def test_a_hole_next_to_the_last_stored_candle_is_seen(store: CandleStore):
     exchange.numbers = [0, 1, 2, 4, 5]
     exchange.asked.clear()
     assert sync(exchange, store, SYMBOL, "1h", now=hour(6), history=3) == [candle(4), candle(5)]
-    assert exchange.asked == [hour(3), hour(3)]
+    assert exchange.asked == [hour(2), hour(3)]
