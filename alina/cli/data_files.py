@@ -1,16 +1,14 @@
 """`--data`: which file of candles is which market."""
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from alina.config.units import duration_text
 from alina.errors import ConfigError
+from alina.market_data.names import named
 from alina.venue.feeds import load
 from alina.venue.spec import Listing, names_a_file
-
-_IN_A_NAME = re.compile(r"(?<![A-Z0-9])([A-Z0-9]{2,15})[_-]([A-Z0-9]{2,15})(?![A-Z0-9])")
 
 
 def listings(entries: Sequence[str]) -> tuple[Listing, ...]:
@@ -26,10 +24,10 @@ def listings(entries: Sequence[str]) -> tuple[Listing, ...]:
 def _listing(entry: str) -> Listing:
     symbol, equals, file = entry.partition("=")
     if not equals:
-        file, found = entry, _IN_A_NAME.search(Path(entry).name)
+        file, found = entry, named(Path(entry)).symbol
         if found is None:
             raise ConfigError(f"--data {entry}: which market is it? Write SYMBOL=FILE, e.g. BTC/USDT={entry}")
-        symbol = f"{found[1]}/{found[2]}"
+        symbol = found
     if not names_a_file(file):
         return Listing(symbol, file)
     if not Path(file).is_file():
