@@ -23,6 +23,10 @@ def venue(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: chosen at the first start.")] = 0,
     dialect: Annotated[str, typer.Option(help="Whose REST API it speaks: binance or kraken.")] = "binance",
     folder: Annotated[Path, typer.Option(help="The venue's books and keys.")] = Path(".alina/venue"),
+    account: Annotated[
+        list[str] | None,
+        typer.Option(help="One more account of this name, with keys of its own; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the local exchange alone.
@@ -34,12 +38,13 @@ def venue(
     from alina.cli.data_files import listings
     from alina.embedded.folder import DataFolder
     from alina.venue.server import serve
-    from alina.venue.spec import Dialect, VenueSpec
+    from alina.venue.spec import AccountSpec, Dialect, VenueSpec
 
     chosen, exact_speed = listings(data or _SAMPLE), _exact(speed)
     if dialect not in list(Dialect):
         raise ConfigError(f"--dialect {dialect}: write one of {', '.join(Dialect)}")
     home = DataFolder(folder)
+    names = account or []
     spec = VenueSpec(
         folder=home.path,
         port=port or home.known_port("venue") or home.port("venue"),
@@ -48,19 +53,30 @@ def venue(
         speed=exact_speed,
         api_key=home.secret("venue_api_key"),
         secret=home.secret("venue_secret"),
+        accounts=tuple(
+            AccountSpec(
+                name=name,
+                api_key=home.secret(f"account_{name}_api_key"),
+                secret=home.secret(f"account_{name}_secret"),
+            )
+            for name in names
+        ),
     )
     places = {
         "url": f"http://{spec.host}:{spec.port}",
         "api_key_file": home.path / "secrets/venue_api_key",
         "secret_file": home.path / "secrets/venue_secret",
     }
+    for name in names:
+        places[f"{name}_api_key_file"] = home.path / f"secrets/account_{name}_api_key"
+        places[f"{name}_secret_file"] = home.path / f"secrets/account_{name}_secret"
     if as_json:
         print_json(places)
         with redirect_stdout(sys.stderr):
             serve(spec)
     else:
         for name, place in places.items():
-            say(f"{name:<12} {place}")
+            say(f"{name:<14} {place}")
         serve(spec)
 
 

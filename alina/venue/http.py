@@ -4,6 +4,7 @@ One event loop does everything; between reading a request and answering it nothi
 """
 
 import json
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
@@ -22,7 +23,7 @@ from alina.venue.market_time import wall_ms
 from alina.venue.params import Params
 from alina.venue.rate_limits import weight_of
 from alina.venue.refusal import Refusal
-from alina.venue.signing import Signing
+from alina.venue.signing import KEY_HEADER, Signing
 from alina.venue.spec import Dialect, VenueSpec
 from alina.venue.stream_markets import ShownBooks
 from alina.venue.streams import Streams
@@ -60,12 +61,17 @@ _PLACE = (account_routes.place_order, list_routes.place_oco, list_routes.place_o
 
 
 class VenueDoor:
-    """Turns requests into calls of one LocalExchange."""
+    """Turns requests into calls of the account whose key they bear; of the first where they bear none.
 
-    def __init__(self, exchange: LocalExchange, spec: VenueSpec) -> None:
-        self._exchange = exchange
+    `accounts`: by API key, the spec's own first.
+    """
+
+    def __init__(self, accounts: Mapping[str, LocalExchange], spec: VenueSpec) -> None:
+        self._accounts = accounts
+        self._exchange = accounts[spec.api_key]
         self._spec = spec
-        self._signing = Signing(spec.api_key, spec.secret)
+        secrets = {spec.api_key: spec.secret, **{one.api_key: one.secret for one in spec.accounts}}
+        self._signing = {key: Signing(key, secret) for key, secret in secrets.items()}
         self._faults = FaultScript()
 
     def app(self) -> web.Application:
@@ -74,7 +80,7 @@ class VenueDoor:
         app[LATE] = WeakKeyDictionary()
         if self._spec.dialect is Dialect.KRAKEN:
             app[REFUSED] = kraken_answers.refused
-            KrakenDoor(self._exchange, self._spec).add_to(app.router)
+            KrakenDoor(self._accounts, self._spec).add_to(app.router)
         else:
             app[REFUSED] = refused
             self._add_binance(app)
@@ -87,7 +93,7 @@ class VenueDoor:
 
     def _add_binance(self, app: web.Application) -> None:
         shown = ShownBooks()
-        Streams(self._exchange, self._signing, shown).add_to(app)
+        Streams(self._exchange, self._signing[self._spec.api_key], shown).add_to(app)
         for method, path, answer, weight in (*_PUBLIC, ("GET", "/api/v3/depth", shown.depth, 5)):
             app.router.add_route(method, path, self._door(answer, weight, signed=False))
         for method, path, answer, weight in _SIGNED:
@@ -99,22 +105,29 @@ class VenueDoor:
             params, wall = Params(dict(parse_qsl(query) + parse_qsl(body))), wall_ms()
             limits, address = self._exchange.rate_limits, request.remote or ""
             used = limits.use(address, weight_of(request.path, params, weight), wall)
-            is_order = answer in _PLACE
+            is_order, exchange = answer in _PLACE, self._asked(request)
             try:
                 limits.check(address, wall)
                 if signed:
-                    self._signing.check(request.headers, query, body, params, wall)
+                    self._signed(request).check(request.headers, query, body, params, wall)
                 if is_order:
-                    limits.check_order(wall)
-                response = web.json_response(answer(self._exchange, params, self._exchange.advance()))
+                    exchange.rate_limits.check_order(wall)
+                response = web.json_response(answer(exchange, params, exchange.advance()))
             except Refusal as refusal:
                 response = refused(refusal)
             else:
-                response.headers.update(limits.count_order(wall) if is_order else {})
+                response.headers.update(exchange.rate_limits.count_order(wall) if is_order else {})
             response.headers["X-MBX-USED-WEIGHT-1M"] = str(used)
             return response
 
         return door
+
+    def _asked(self, request: web.Request) -> LocalExchange:
+        """The account that a request is of. Nothing of it is shown before its signature is checked."""
+        return self._accounts.get(request.headers.get(KEY_HEADER, ""), self._exchange)
+
+    def _signed(self, request: web.Request) -> Signing:
+        return self._signing.get(request.headers.get(KEY_HEADER, ""), self._signing[self._spec.api_key])
 
     async def _clock(self, _request: web.Request) -> web.StreamResponse:
         now = self._exchange.advance()
@@ -150,7 +163,7 @@ class VenueDoor:
         fault = self._faults.take(request.method, request.path)
         if fault is None:
             return await handler(request)
-        return await meet(fault, request, handler, self._exchange)
+        return await meet(fault, request, handler, self._asked(request))
 
 
 @web.middleware

@@ -3,6 +3,7 @@
 Kraken's answers name no time of the market: the header `Date` tells it, to the second.
 """
 
+from collections.abc import Mapping
 from email.utils import formatdate
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler
 from alina.venue import kraken_private, kraken_public
 from alina.venue.kraken_answers import answered, refused
 from alina.venue.kraken_limits import CallCounter
-from alina.venue.kraken_signing import KrakenSigning
+from alina.venue.kraken_signing import KEY_HEADER, KrakenSigning
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_routes import Answer
 from alina.venue.market_time import wall_ms
@@ -48,12 +49,14 @@ _PRIVATE: tuple[tuple[str, Answer, int], ...] = (
 
 
 class KrakenDoor:
-    """Turns Kraken's requests into calls of one LocalExchange."""
+    """Turns Kraken's requests into calls of the account whose key they bear. `accounts`: by API key."""
 
-    def __init__(self, exchange: LocalExchange, spec: VenueSpec) -> None:
-        self._exchange = exchange
-        self._signing = KrakenSigning(spec.api_key, spec.secret)
-        self._calls = CallCounter(spec.weight_limit)
+    def __init__(self, accounts: Mapping[str, LocalExchange], spec: VenueSpec) -> None:
+        self._accounts = accounts
+        self._own_key = spec.api_key
+        secrets = {spec.api_key: spec.secret, **{one.api_key: one.secret for one in spec.accounts}}
+        self._signing = {key: KrakenSigning(key, secret) for key, secret in secrets.items()}
+        self._calls = {key: CallCounter(spec.weight_limit) for key in secrets}
         self._public_calls: dict[str, CallCounter] = {}
         self._a_minute = spec.weight_limit
 
@@ -69,7 +72,7 @@ class KrakenDoor:
             calls = self._public_calls.setdefault(request.remote or "", CallCounter(self._a_minute))
             try:
                 _take(calls, 1)
-                return self._answer(answer, Params(dict(request.query)))
+                return self._answer(answer, Params(dict(request.query)), self._accounts[self._own_key])
             except Refusal as refusal:
                 return refused(refusal)
 
@@ -80,24 +83,27 @@ class KrakenDoor:
 
         async def door(request: web.Request) -> web.StreamResponse:
             body = (await request.read()).decode(errors="replace")
-            params, limits = Params(dict(parse_qsl(body))), self._exchange.rate_limits
+            params, named = Params(dict(parse_qsl(body))), request.headers.get(KEY_HEADER, "")
+            key = named if named in self._accounts else self._own_key
+            exchange = self._accounts[key]
             try:
-                self._signing.check(request.headers, request.path, body, params)
-                _take(self._calls, cost)
+                self._signing[key].check(request.headers, request.path, body, params)
+                _take(self._calls[key], cost)
                 if is_order:
-                    limits.check_order(wall_ms())
-                response = self._answer(answer, params)
+                    exchange.rate_limits.check_order(wall_ms())
+                response = self._answer(answer, params, exchange)
             except Refusal as refusal:
                 return refused(refusal)
             if is_order:
-                limits.count_order(wall_ms())
+                exchange.rate_limits.count_order(wall_ms())
             return response
 
         return door
 
-    def _answer(self, answer: Answer, params: Params) -> web.Response:
-        now = self._exchange.advance()
-        response = answered(answer(self._exchange, params, now))
+    @staticmethod
+    def _answer(answer: Answer, params: Params, exchange: LocalExchange) -> web.Response:
+        now = exchange.advance()
+        response = answered(answer(exchange, params, now))
         response.headers["Date"] = formatdate(now / 1000, usegmt=True)
         return response
 

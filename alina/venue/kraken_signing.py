@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from alina.venue.params import Params
 from alina.venue.refusal import Refusal
 
+KEY_HEADER = "API-Key"
+
 
 def api_sign(secret: str, path: str, nonce: str, body: str) -> str:
     """Base64 of the HMAC-SHA512, under the decoded secret, of the path and SHA-256(nonce + body)."""
@@ -30,7 +32,7 @@ class KrakenSigning:
 
     def check(self, headers: Mapping[str, str], path: str, body: str, params: Params) -> None:
         """Raise the Refusal of a request that is not this account's, or no newer than the last."""
-        key, given = headers.get("API-Key", ""), headers.get("API-Sign", "")
+        key, given = headers.get(KEY_HEADER, ""), headers.get("API-Sign", "")
         if not hmac.compare_digest(key.encode(), self._api_key.encode()):
             raise Refusal(-2015, "Invalid API-key.")
         nonce = params.integer("nonce")

@@ -9,7 +9,7 @@ venue killed at any moment resumes there. So the market's time never runs backwa
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -24,7 +24,7 @@ from alina.venue.markets import ListedMarket, common_time, list_market
 from alina.venue.orders import OrderRequest, VenueFill, VenueOrder
 from alina.venue.rate_limits import RateLimits
 from alina.venue.refusal import Refusal, order_refused
-from alina.venue.spec import Dialect, VenueSpec
+from alina.venue.spec import AccountSpec, Dialect, VenueSpec
 from alina.venue.store import ClockRow, Store
 
 #: wall milliseconds of market time that one commit of the clock covers
@@ -34,15 +34,23 @@ _LEASE_MS = 1000
 class LocalExchange:
     """One account on the listed markets. Times are market ms. Not thread-safe: one event loop calls it."""
 
-    def __init__(self, spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        series = {listing.symbol: load(listing, warmup=spec.warmup) for listing in spec.listings}
-        begin, end = common_time(series, spec.warmup)
-        self.markets = {
-            market.rules.symbol: market
-            for market in (
-                list_market(listing, series[listing.symbol], spec.spread) for listing in spec.listings
-            )
-        }
+    def __init__(
+        self,
+        spec: VenueSpec,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        account: AccountSpec | None = None,
+        beside: "LocalExchange | None" = None,
+    ) -> None:
+        """The account of the spec's own key; or another one, on the markets and in the time of the first."""
+        if beside is None:
+            series = {listing.symbol: load(listing, warmup=spec.warmup) for listing in spec.listings}
+            begin, end = common_time(series, spec.warmup)
+            listed = (list_market(one, series[one.symbol], spec.spread) for one in spec.listings)
+            self.markets = {market.rules.symbol: market for market in listed}
+        else:
+            begin, end, self.markets = beside.begin_ms, beside.time.end_ms, beside.markets
+        self.begin_ms: int = begin
         #: told of everything that was committed, in its order; none of them may raise
         self.listeners: list[Callable[[Changes], None]] = []
         #: another one after every start
@@ -55,11 +63,12 @@ class LocalExchange:
             in_quote=spec.dialect is Dialect.KRAKEN,
         )
         self.rate_limits = RateLimits(weight_a_minute=spec.weight_limit, orders_in_10s=spec.order_limit_10s)
-        self.store = Store(spec.folder / "venue.sqlite")
+        books = "venue.sqlite" if account is None else f"account-{account.name}.sqlite"
+        self.store = Store(spec.folder / books)
         clock = self.store.clock()
         if clock is None:
             clock = ClockRow(begin, begin)
-            self.store.begin(clock, self._first_balances(spec))
+            self.store.begin(clock, self._first_balances((account or spec).balances))
         self._clock = _fitting(clock, begin, end, spec)
         order_id, trade_id = self.store.next_ids()
         self.engine = Engine(
@@ -70,7 +79,10 @@ class LocalExchange:
             next_trade_id=trade_id,
         )
         self._crossing = Crossing(self.engine, self.markets)
-        self.time = MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
+        self.time: MarketTime = (
+            beside.time if beside else MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
+        )
+        self.time.not_before(clock.lease_ms)
         self._failure: BaseException | None = None
         self._monotonic_ns = monotonic_ns
         self._hidden_until_ns: dict[int, int] = {}
@@ -190,13 +202,13 @@ class LocalExchange:
             for tell in self.listeners:
                 tell(changes)
 
-    def _first_balances(self, spec: VenueSpec) -> list[Balance]:
+    def _first_balances(self, free: Mapping[str, Decimal]) -> list[Balance]:
         assets = {
             asset for market in self.markets.values() for asset in (market.rules.base, market.rules.quote)
         }
         return [
-            Balance(asset=asset, free=spec.balances.get(asset, Decimal(0)), locked=Decimal(0))
-            for asset in sorted(assets | set(spec.balances))
+            Balance(asset=asset, free=free.get(asset, Decimal(0)), locked=Decimal(0))
+            for asset in sorted(assets | set(free))
         ]
 
     def _listed(self, orders: list[VenueOrder], spec: VenueSpec) -> list[VenueOrder]:
@@ -207,6 +219,18 @@ class LocalExchange:
                 "list it again or use another folder"
             )
         return orders
+
+
+def open_accounts(
+    spec: VenueSpec, *, monotonic_ns: Callable[[], int] = time.monotonic_ns
+) -> dict[str, LocalExchange]:
+    """Every account of a venue by its API key, the spec's own first. They share markets, time and no book."""
+    first = LocalExchange(spec, monotonic_ns=monotonic_ns)
+    others = {
+        one.api_key: LocalExchange(spec, monotonic_ns=monotonic_ns, account=one, beside=first)
+        for one in spec.accounts
+    }
+    return {spec.api_key: first, **others}
 
 
 def _fitting(clock: ClockRow, begin: int, end: int, spec: VenueSpec) -> ClockRow:

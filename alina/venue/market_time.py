@@ -20,6 +20,10 @@ class MarketTime:
         passed = (self._monotonic_ns() - self._anchor_ns) * self.speed // 1_000_000
         return min(self._anchor_ms + int(passed), self.end_ms)
 
+    def not_before(self, anchor_ms: int) -> None:
+        """Nobody may be told a time before this one."""
+        self._anchor_ms += max(0, anchor_ms - self.now())
+
     def passing_in(self, milliseconds: int) -> int:
         """How much market time passes in so much wall time."""
         return int(milliseconds * self.speed)

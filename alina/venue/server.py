@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from aiohttp import web
 
 from alina.errors import SystemStateError
 from alina.venue.http import VenueDoor
-from alina.venue.local_exchange import LocalExchange
+from alina.venue.local_exchange import LocalExchange, open_accounts
 from alina.venue.spec import VenueSpec
 
 URL_FILE = "venue.url"
@@ -34,20 +34,21 @@ def serve(spec: VenueSpec) -> None:
         ) from error
     with _only_venue_of(spec.folder):
         (spec.folder / URL_FILE).unlink(missing_ok=True)
-        exchange = LocalExchange(spec)
+        accounts = open_accounts(spec)
         try:
-            asyncio.run(_serve(exchange, spec))
+            asyncio.run(_serve(accounts, spec))
         finally:
-            exchange.close()
+            for exchange in accounts.values():
+                exchange.close()
 
 
-async def _serve(exchange: LocalExchange, spec: VenueSpec) -> None:
-    runner = web.AppRunner(VenueDoor(exchange, spec).app(), access_log=None, shutdown_timeout=2)
+async def _serve(accounts: Mapping[str, LocalExchange], spec: VenueSpec) -> None:
+    runner = web.AppRunner(VenueDoor(accounts, spec).app(), access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
         stop = _stop_event()
         await _listen(runner, spec)
-        await _until_stopped(exchange, stop)
+        await _until_stopped(accounts.values(), stop)
     finally:
         await runner.cleanup()
         (spec.folder / URL_FILE).unlink(missing_ok=True)
@@ -76,10 +77,11 @@ def _stop_event() -> asyncio.Event:
     return stop
 
 
-async def _until_stopped(exchange: LocalExchange, stop: asyncio.Event) -> None:
+async def _until_stopped(exchanges: Collection[LocalExchange], stop: asyncio.Event) -> None:
     """Match and checkpoint once a second, asked or not."""
     while not stop.is_set():
-        exchange.advance()
+        for exchange in exchanges:
+            exchange.advance()
         try:
             await asyncio.wait_for(stop.wait(), _CHECKPOINT_SECONDS)
         except TimeoutError:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from alina.venue.params import Params
 from alina.venue.refusal import Refusal
 
+KEY_HEADER = "X-MBX-APIKEY"
 _DEFAULT_WINDOW_MS = 5000
 _LONGEST_WINDOW_MS = 60_000
 _AHEAD_MS = 1000
@@ -29,7 +30,7 @@ class Signing:
 
     def check(self, headers: Mapping[str, str], query: str, body: str, params: Params, wall_ms: int) -> None:
         """Raise the Refusal of a request that is not this account's, or not of this moment."""
-        key = headers.get("X-MBX-APIKEY", "")
+        key = headers.get(KEY_HEADER, "")
         if not key:
             raise Refusal(-2014, "API-key format invalid.", status=401)
         if not hmac.compare_digest(key.encode(), self._api_key.encode()):

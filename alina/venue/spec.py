@@ -61,6 +61,24 @@ def names_a_file(data: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSpec:
+    """One more account of a venue: its name, its keys and what it holds when its books are new."""
+
+    name: str
+    api_key: str = field(repr=False)
+    secret: str = field(repr=False)
+    balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(10000)})
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or not self.api_key or not self.secret:
+            raise ConfigError(
+                f"venue account {self.name!r}: give a name of letters and digits, and both keys"
+            )
+        if any(amount < 0 for amount in self.balances.values()):
+            raise ConfigError(f"venue account {self.name}: no asset may begin below zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueSpec:
     """Everything `python -m alina.venue` needs. Money and rates are exact; fees are fractions."""
 
@@ -87,6 +105,8 @@ class VenueSpec:
     spread: Decimal = Decimal("0.0002")
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
+    #: beside the one of `api_key`
+    accounts: tuple[AccountSpec, ...] = ()
     #: request weight a minute and address, as Binance enforces 6000; in Kraken's dialect what its counter
     #: loses in a minute; None: never enforced
     weight_limit: int | None = None
@@ -114,16 +134,23 @@ class VenueSpec:
             )
         if any(amount < 0 for amount in self.balances.values()):
             raise ConfigError("venue balances: no asset may begin below zero")
-        if not self.api_key or not self.secret:
-            raise ConfigError("venue api_key and secret: give both")
+        self._check_accounts()
         if self.dialect is Dialect.KRAKEN:
             self._check_for_kraken()
+
+    def _check_accounts(self) -> None:
+        if not self.api_key or not self.secret:
+            raise ConfigError("venue api_key and secret: give both")
+        keys = [self.api_key, *(one.api_key for one in self.accounts)]
+        if len(set(keys)) < len(keys) or len({one.name for one in self.accounts}) < len(self.accounts):
+            raise ConfigError("venue accounts: give each a name and an api_key of its own")
 
     def _check_for_kraken(self) -> None:
         if self.fee_asset:
             raise ConfigError("venue fee_asset: Kraken's fees are paid in quote: leave it out")
         try:
-            base64.b64decode(self.secret, validate=True)
+            for secret in (self.secret, *(one.secret for one in self.accounts)):
+                base64.b64decode(secret, validate=True)
         except binascii.Error:
             raise ConfigError(
                 "venue secret: Kraken's are base64: remove the file secrets/venue_secret, a new one is made"
@@ -132,9 +159,12 @@ class VenueSpec:
     def to_json(self) -> str:
         """Numbers are text, so that no float ever stands between two processes."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        values["listings"] = [
-            {one.name: getattr(listing, one.name) for one in fields(listing)} for listing in self.listings
-        ]
+        for name in ("listings", "accounts"):
+            values[name] = [
+                {one.name: getattr(part, one.name) for one in fields(part)} for part in values[name]
+            ]
+        for account in values["accounts"]:
+            account["balances"] = dict(account["balances"])
         values |= {name: dict(getattr(self, name)) for name in _AMOUNTS}
         return json.dumps(values, default=str, indent=1)
 
@@ -145,8 +175,10 @@ class VenueSpec:
             values: dict[str, Any] = json.loads(text)
             if "listings" in values:
                 values["listings"] = tuple(_listing(one) for one in values["listings"])
+            if "accounts" in values:
+                values["accounts"] = tuple(_account(one) for one in values["accounts"])
             for name in _AMOUNTS & values.keys():
-                values[name] = {asset: Decimal(str(one)) for asset, one in values[name].items()}
+                values[name] = _amounts(values[name])
             for name in ("speed", "maker_fee", "taker_fee", "spread"):
                 if name in values:
                     values[name] = Decimal(str(values[name]))
@@ -172,3 +204,12 @@ def _listing(values: Mapping[str, Any]) -> Listing:
         for name, value in values.items()
     }
     return Listing(**arguments)
+
+
+def _account(values: Mapping[str, Any]) -> AccountSpec:
+    held = {"balances": _amounts(values["balances"])} if "balances" in values else {}
+    return AccountSpec(**{**values, **held})
+
+
+def _amounts(values: Mapping[str, Any]) -> dict[str, Decimal]:
+    return {asset: Decimal(str(one)) for asset, one in values.items()}
