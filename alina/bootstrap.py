@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from alina.agents.base import Agent, load_agent
+from alina.agents.rule import RuleAgent
 from alina.agents.trading import TradingAgent
 from alina.config import Settings
 from alina.db import migrations, roles
@@ -44,7 +45,10 @@ from alina.venue.spec import Dialect
 if TYPE_CHECKING:
     from alina.exchange.ccxt_exchange import CcxtExchange
 
-AGENTS: Mapping[str, Callable[[Settings], Agent]] = {TradingAgent.name: TradingAgent}
+AGENTS: Mapping[str, Callable[[Settings], Agent]] = {
+    TradingAgent.name: TradingAgent,
+    RuleAgent.name: RuleAgent,
+}
 
 
 @dataclass(frozen=True, slots=True)

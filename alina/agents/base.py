@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -84,6 +84,15 @@ class Agent(Protocol):
 
     def wish(self, situation: Situation, answer: BaseModel) -> Wish | Hold:
         """What to trade for this answer."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """An agent that answers by itself: no model is asked, and nothing is recalled for it."""
+
+    def answer(self, situation: Situation) -> BaseModel:
+        """Of the type of `answer_type`, once the gate saw something."""
         ...
 
 

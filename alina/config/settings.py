@@ -193,6 +193,27 @@ class MarketSection(Section):
         return self
 
 
+class Rule(Section):
+    """what the rule agent looks at"""
+
+    ema_fast: int = Field(12, ge=2, le=400, description="candles of the fast average")
+    ema_slow: int = Field(26, ge=3, le=500, description="candles of the slow one")
+    rsi_period: int = Field(14, ge=2, le=400, description="candles of the RSI")
+    rsi_max: int = Field(70, ge=1, le=100, description="no entry from this RSI on")
+    size_percent: int = Field(40, ge=1, le=100, description="of the largest amount of one proposal")
+
+    @model_validator(mode="after")
+    def _fast_is_faster(self) -> "Rule":
+        if self.ema_fast >= self.ema_slow:
+            raise ValueError("ema_fast must be below ema_slow")
+        return self
+
+    @property
+    def warm_up(self) -> int:
+        """Candles before it means anything."""
+        return 2 * max(self.ema_slow, self.rsi_period)
+
+
 class Trading(Section):
     """what the trading agent wishes for, and when its positions close"""
 
@@ -216,6 +237,7 @@ class Trading(Section):
     stop_limit_offset: Fraction = Field(
         Decimal("0.005"), description="fraction that a stop order's limit price lies below its trigger"
     )
+    rule: Rule = Rule()
     gate_always_ask: bool = Field(False, description="ask the model at every candle: for drills and demos")
 
 

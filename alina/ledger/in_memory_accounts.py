@@ -75,12 +75,13 @@ class InMemoryAccounts(Accounts):
 
     def record_equity(self, equity: Equity) -> None:
         history = self._rows.equity.setdefault(equity.account, EquityHistory())
-        if equity.as_of not in history.by_time:
+        before = history.by_time.get(equity.as_of)
+        if before is None:
             insort(history.times, equity.as_of)
-            history.by_time[equity.as_of] = equity
-            history.peak = equity.total if history.peak is None else max(history.peak, equity.total)
-        else:
-            history.by_time[equity.as_of] = equity
+        history.by_time[equity.as_of] = equity
+        if history.peak is None or equity.total >= history.peak:
+            history.peak = equity.total
+        elif before is not None and before.total == history.peak:  # the highest was taken back
             history.peak = max(one.total for one in history.by_time.values())
 
     def equity_curve(self, account: str, *, since: datetime | None = None) -> list[Equity]:

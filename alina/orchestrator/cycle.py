@@ -10,11 +10,13 @@ from decimal import Decimal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import structlog
+from pydantic import BaseModel
 
-from alina.agents.base import Agent, Hold, Situation, Wish
+from alina.agents.base import Agent, Answering, Hold, Situation, Wish
 from alina.domain.decisions import Proposal
 from alina.domain.market import MarketView, candle_number
 from alina.domain.orders import OrderSide, OrderType
+from alina.domain.ports import Fact
 from alina.domain.runs import Run, RunState
 from alina.errors import ConfigError, ModelError, TransientError
 from alina.llm import prompts, structured
@@ -65,16 +67,18 @@ def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key:
     if runtime.clock.now() - as_of > runtime.settings.trading.proposal_ttl:
         late = "too late: the candle closed longer ago than trading.proposal_ttl"
         return _finish(runtime, replace(stored, state=RunState.GATED, summary=late))
-    situation, fact_ids = _situation(runtime, stored)
+    situation, fact_ids = _situation(runtime, stored, asks_model=not isinstance(agent, Answering))
     reason = agent.gate(situation)
     if reason is None:
         return _finish(
             runtime, replace(stored, state=RunState.GATED, summary="the gate saw no reason to ask")
         )
+    if isinstance(agent, Answering):
+        return _conclude(runtime, agent, situation, agent.answer(situation), stored)
     return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids))
 
 
-def _situation(runtime: Runtime, run: Run) -> tuple[Situation, tuple[UUID, ...]]:
+def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situation, tuple[UUID, ...]]:
     """Everything the agent may know, from the stores and the exchange's public data."""
     settings = runtime.settings
     market, ticker = runtime.exchange.market(run.symbol), runtime.exchange.ticker(run.symbol)
@@ -84,10 +88,9 @@ def _situation(runtime: Runtime, run: Run) -> tuple[Situation, tuple[UUID, ...]]
         )
         view = MarketView(symbol=run.symbol, timeframe=run.timeframe, as_of=run.as_of, candles=tuple(candles))
         figures: dict[str, str] = {}
-        for tool in runtime.tools:
+        for tool in runtime.tools if asks_model else ():
             figures.update(tool.figures(view))
-        query = f"{run.symbol} " + " ".join(f"{label} {value}" for label, value in figures.items())
-        facts = uow.memory.recall(run.symbol, query, as_of=run.as_of, limit=settings.memory.recall_limit)
+        facts = _recall(uow, run, figures, limit=settings.memory.recall_limit) if asks_model else []
         quote = uow.ledger.balances(runtime.account).get(market.quote)
         reserved = uow.ledger.reserved(runtime.account, market.quote)
         position = uow.ledger.open_position(runtime.account, run.symbol)
@@ -101,6 +104,11 @@ def _situation(runtime: Runtime, run: Run) -> tuple[Situation, tuple[UUID, ...]]
         facts=tuple(fact.text for fact in facts),
     )
     return situation, tuple(fact.id for fact in facts)
+
+
+def _recall(uow: UnitOfWork, run: Run, figures: dict[str, str], *, limit: int) -> list[Fact]:
+    query = f"{run.symbol} " + " ".join(f"{label} {value}" for label, value in figures.items())
+    return uow.memory.recall(run.symbol, query, as_of=run.as_of, limit=limit)
 
 
 def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
@@ -127,7 +135,12 @@ def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
     run = replace(run, calls=answered.calls)
     if answered.answer is None:
         return _finish(runtime, replace(run, state=RunState.FAILED, summary=answered.error or "no answer"))
-    wish = agent.wish(situation, answered.answer)
+    return _conclude(runtime, agent, situation, answered.answer, run)
+
+
+def _conclude(runtime: Runtime, agent: Agent, situation: Situation, answer: BaseModel, run: Run) -> Run:
+    """End the run with what the agent makes of an answer."""
+    wish = agent.wish(situation, answer)
     if isinstance(wish, Hold):
         return _finish(runtime, replace(run, state=RunState.HELD, summary=wish.reason))
     summary = f"{wish.side.value} {wish.quantity:f}, confidence {wish.confidence}: {wish.rationale}"

@@ -18,22 +18,22 @@ WARM_UP = 2 * SLOW
 def ema(values: Series, period: int) -> Series:
     """Exponential moving average with alpha 2 / (period + 1), started at the first value."""
     alpha = 2 / (period + 1)
-    out = np.empty_like(values)
-    level = values[0]
-    for i, value in enumerate(values):
+    out = []
+    level = float(values[0])
+    for value in values.tolist():
         level += alpha * (value - level)
-        out[i] = level
-    return out
+        out.append(level)
+    return np.array(out)
 
 
 def wilder(values: Series, period: int) -> Series:
     """Wilder's smoothing (1978): an average with alpha 1 / period, started at the first value."""
-    out = np.empty_like(values)
-    level = values[0]
-    for i, value in enumerate(values):
+    out = []
+    level = float(values[0])
+    for value in values.tolist():
         level += (value - level) / period
-        out[i] = level
-    return out
+        out.append(level)
+    return np.array(out)
 
 
 def rsi(close: Series, period: int = RSI_PERIOD) -> Series:
@@ -44,11 +44,58 @@ def rsi(close: Series, period: int = RSI_PERIOD) -> Series:
     return np.where(total > 0, 100 * up / np.where(total > 0, total, 1), 50.0)
 
 
+def ema_windows(values: Series, period: int, window: int) -> Series:
+    """The last value of `ema` over the newest `window` values at every index; shape of `values`.
+
+    The same sums in another order, so the last digits may differ.
+    """
+    alpha = 2 / (period + 1)
+    return _windows(values, alpha, window, first=ema(values[: window - 1], period))
+
+
+def rsi_windows(close: Series, period: int, window: int) -> Series:
+    """The last value of `rsi` over the newest `window` closes at every index; shape of `close`."""
+    change = np.diff(close, prepend=close[:1])
+    # a window's first change is none: it is left out of the sums, which start at it
+    up, down = (
+        _windows(moved, 1 / period, window, first=wilder(moved[: window - 1], period), is_from_zero=True)
+        for moved in (np.maximum(change, 0), np.maximum(-change, 0))
+    )
+    total = up + down
+    return np.where(total > 0, 100 * up / np.where(total > 0, total, 1), 50.0)
+
+
+def _windows(
+    values: Series, alpha: float, window: int, *, first: Series, is_from_zero: bool = False
+) -> Series:
+    """Exponential averages over windows; `first` are those before a window is full."""
+    if len(values) < window:
+        return first
+    weights = alpha * (1 - alpha) ** np.arange(window)
+    weights[-1] = 0.0 if is_from_zero else (1 - alpha) ** (window - 1)
+    return np.concatenate((first, np.convolve(values, weights, mode="valid")))
+
+
 def atr(high: Series, low: Series, close: Series, period: int = ATR_PERIOD) -> Series:
     """Average true range, in quote per base (Wilder 1978)."""
     before = np.concatenate(([close[0]], close[:-1]))
     true_range = np.maximum(high, before) - np.minimum(low, before)
     return wilder(true_range, period)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bars:
+    """Candles of a symbol as arrays of one length, oldest first, for what is looked at before the rest."""
+
+    high: Series
+    low: Series
+    close: Series
+    volume: Series
+
+
+def closes(view: MarketView) -> Series:
+    """The closes of the view's candles, shape (candles,)."""
+    return np.array([float(candle.close) for candle in view.candles])
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,5 +284,5 @@ def test_the_prompt_shows_the_figures_the_position_and_the_choice() -> None:
 
 def test_agents_are_found_by_name() -> None:
     assert load_agent("trading", Settings(), AGENTS).name == "trading"
-    with pytest.raises(ConfigError, match="known are trading"):
+    with pytest.raises(ConfigError, match="known are rule, trading"):
         load_agent("tradnig", Settings(), AGENTS)

@@ -1,0 +1,167 @@
+"""Through history in the order of time, stopping only where something can happen.
+
+At the close of a candle the agent's cycle runs, where its gate may see something. Between two closes it is
+the exchange's open orders that act, and what the software watches: a stop that does not rest on the
+exchange, a target, a time limit. When each is met follows from the path of the price, exactly, so the loop
+goes from one such moment to the next. Everything that is done there is the running system's own code.
+
+`every` visits each close of each symbol instead. It gives the same, and takes longer.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+
+from alina.backtest.equity import Outcome, align
+from alina.backtest.runtime import World, quote_of
+from alina.backtest.worth import WorthKeeper
+from alina.domain.orders import Fill
+from alina.domain.portfolio import Position
+from alina.domain.records import ms_from_utc, utc_from_ms
+from alina.orchestrator import cycle, execution, protection, stops
+
+Progress = Callable[[datetime], None]
+
+
+def run(world: World, *, every: bool = False, progress: Progress | None = None) -> Outcome:
+    """Run the agent from the world's beginning to its end. Raises what a cycle raises.
+
+    `progress` is told the market time now and then.
+    """
+    loop = _Loop(world)
+    for moment, symbols in _closes(world, every=every):
+        loop.come_to(moment)
+        for symbol in symbols:
+            loop.decide(symbol)
+        if progress is not None:
+            progress(utc_from_ms(moment))
+    loop.come_to(world.end_ms)
+    return _outcome(world)
+
+
+def _closes(world: World, *, every: bool) -> Iterator[tuple[int, list[str]]]:
+    """The closes at which a cycle may do something, ms, each with its symbols in their order."""
+    candidates = None if every else getattr(world.agent, "candidates", None)
+    times, owners = [], []
+    for number, symbol in enumerate(world.history.symbols):
+        closes = world.history.closes_at(symbol)
+        wanted = (closes >= world.start_ms) & (closes < world.end_ms)
+        if candidates is not None:
+            wanted &= candidates(world.history.bars(symbol))
+        times.append(closes[wanted])
+        owners.append(np.full(len(times[-1]), number))
+    moments, numbers = np.concatenate(times), np.concatenate(owners)
+    order = np.lexsort((numbers, moments))
+    moments, numbers = moments[order], numbers[order]
+    starts = np.flatnonzero(np.diff(moments, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(moments)], strict=True):
+        yield int(moments[start]), [world.history.symbols[n] for n in numbers[start:end]]
+
+
+class _Loop:
+    """Where the run stands."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._runtime = world.runtime
+        self._agent = world.agent.name
+        self._worth = WorthKeeper(world)
+        #: by symbol: before this time (ms) the software does not look at its position again
+        self._look_from: dict[str, int] = {}
+
+    def come_to(self, end: int) -> None:
+        """Let happen what happens until then, ms."""
+        while (moment := self._next_moment(end)) is not None:
+            self._advance(moment)
+            self._act()
+        self._advance(end)
+
+    def decide(self, symbol: str) -> None:
+        """The agent's cycle of a symbol at the close that is now, and what follows from it."""
+        as_of, timeframe = self._runtime.clock.now(), self._world.history.timeframe
+        key = cycle.candle_key(self._agent, symbol, timeframe, as_of)
+        cycle.run(self._runtime, agent_name=self._agent, symbol=symbol, as_of=as_of, key=key)
+        if self._world.messages:
+            self._worth.record()
+            self._world.work_off()
+            self._worth.look()
+
+    def _advance(self, moment: int) -> None:
+        self._world.exchange.advance(utc_from_ms(moment))
+
+    def _act(self) -> None:
+        """What the execution process does at each of its passes, now."""
+        self._worth.record()
+        execution.settle_all(self._runtime)
+        self._world.work_off()
+        for position in self._world.ledger.open_positions(self._runtime.account):
+            self._watch(position)
+        stops.protect(self._runtime)
+        self._world.work_off()
+        protection.close_dust(self._runtime)
+        self._worth.look()
+
+    def _watch(self, position: Position) -> None:
+        """Propose the exit that is due, once a candle: what was refused is refused again a moment later."""
+        symbol, now = position.symbol, ms_from_utc(self._runtime.clock.now())
+        if protection.due(position, self._runtime.exchange.ticker(symbol), self._runtime.clock.now()) is None:
+            return
+        protection.propose_exits(self._runtime, symbol)
+        self._world.work_off()
+        self._look_from[symbol] = self._world.history.next_open(symbol, now) or self._world.end_ms
+
+    def _next_moment(self, end: int) -> int | None:
+        """When something acts in (now, end], ms; None: nothing does."""
+        now = ms_from_utc(self._runtime.clock.now())
+        moments = [self._world.exchange.next_moment(utc_from_ms(end))]
+        met = [ms_from_utc(moment) for moment in moments if moment is not None]
+        for position in self._world.ledger.open_positions(self._runtime.account):
+            since = max(now, self._look_from.get(position.symbol, 0) - 1)
+            if since < end:
+                met += self._due_at(position, since, end)
+        return min(met, default=None)
+
+    def _due_at(self, position: Position, since: int, end: int) -> Iterator[int]:
+        """When in (since, end] the software would first see each reason to close it."""
+        market = self._world.markets[position.symbol]
+        if position.close_after is not None:
+            due = max(ms_from_utc(position.close_after), since + 1)
+            if due <= end:
+                yield due
+        if position.take_profit_price is not None:
+            price = market.quotes.price_where_bid_is(position.take_profit_price)
+            reached = market.replay.first_at_or_above(price, since, end)
+            if reached is not None:
+                yield reached
+        if position.stop_price is not None and not self._world.exchange.open_orders(position.symbol):
+            above = market.quotes.price_where_bid_is(position.stop_price + market.rules.tick_size)
+            reached = market.replay.first_at_or_below(above - market.rules.tick_size, since, end)
+            if reached is not None:
+                yield reached
+
+
+def _outcome(world: World) -> Outcome:
+    account = world.runtime.account
+    closes = {}
+    for symbol in world.history.symbols:
+        times, close = world.history.closes_at(symbol), world.history.bars(symbol).close
+        wanted = (times >= world.start_ms) & (times <= world.end_ms)
+        closes[symbol] = (times[wanted], close[wanted])
+    fills: list[Fill] = [fill for s in world.history.symbols for fill in world.ledger.fills(account, s)]
+    positions = [
+        *world.ledger.closed_trades(account=account, limit=len(fills) + 1),
+        *world.ledger.open_positions(account),
+    ]
+    opening = world.ledger.opening_balances(account)
+    return Outcome(
+        agent=world.agent.name,
+        timeframe=world.history.timeframe,
+        quote=quote_of(world.history.symbols),
+        opening={asset: held.total for asset, held in opening.items() if held.total},
+        prices=align(closes),
+        fills=tuple(sorted(fills, key=lambda fill: (fill.executed_at, int(fill.trade_id)))),
+        positions=tuple(sorted(positions, key=lambda one: (one.opened_at, one.symbol))),
+        taker_fee=world.runtime.settings.market.venue.taker_fee or Decimal(0),
+    )
