@@ -23,7 +23,7 @@ from alina.orchestrator import execution, learning, stops
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.tools.registry import load_tools
 from alina.venue.candles_csv import Series
-from alina.venue.engine import Fees
+from alina.venue.fees import Fees
 from alina.venue.in_process import InProcessExchange
 from alina.venue.markets import ListedMarket, common_time, list_market
 from alina.venue.spec import Listing

@@ -86,8 +86,9 @@ class Rows:
     proposals: dict[UUID, Proposal] = field(default_factory=dict)
     stored_at: dict[UUID, datetime] = field(default_factory=dict)
     proposal_by_run: dict[UUID, UUID] = field(default_factory=dict)
-    #: exits of a symbol that may be pending, by account and symbol
+    #: by account and symbol, oldest first; and those of them that may not be over yet
     sales: dict[tuple[str, str], list[Proposal]] = field(default_factory=dict)
+    moving_sales: dict[tuple[str, str], list[Proposal]] = field(default_factory=dict)
     decisions: dict[UUID, Decision] = field(default_factory=dict)
     decision_by_proposal: dict[UUID, UUID] = field(default_factory=dict)
     approvals: dict[UUID, Approval] = field(default_factory=dict)

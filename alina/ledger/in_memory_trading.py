@@ -47,7 +47,8 @@ class InMemoryProposals(Proposals):
         if proposal.run_id is not None:
             rows.proposal_by_run[proposal.run_id] = proposal.id
         if proposal.side is OrderSide.SELL:
-            rows.sales.setdefault((proposal.account, proposal.symbol), []).append(proposal)
+            for sales in (rows.sales, rows.moving_sales):
+                sales.setdefault((proposal.account, proposal.symbol), []).append(proposal)
         return True
 
     def proposal(self, proposal_id: UUID) -> Proposal:
@@ -66,19 +67,15 @@ class InMemoryProposals(Proposals):
         ]
 
     def has_pending_exit(self, account: str, symbol: str) -> bool:
-        for sale in reversed(self._rows.sales.get((account, symbol), ())):
-            if sale.order_type is OrderType.STOP_LIMIT:
-                continue
-            is_open, order = self._may_move(sale)
-            if is_open and (order is None or (not order.settled and order.order_type is OrderType.MARKET)):
-                return True
-        return False
+        exits = [one for one in self._moving(account, symbol) if one.order_type is not OrderType.STOP_LIMIT]
+        orders = [self._may_move(sale)[1] for sale in exits]
+        return any(order is None or order.order_type is OrderType.MARKET for order in orders)
 
     def unsent_stops(self, account: str, symbol: str) -> list[UUID]:
         return [
             sale.id
-            for sale in self._rows.sales.get((account, symbol), ())
-            if sale.order_type is OrderType.STOP_LIMIT and self._may_move(sale) == (True, None)
+            for sale in self._moving(account, symbol)
+            if sale.order_type is OrderType.STOP_LIMIT and self._may_move(sale)[1] is None
         ]
 
     def stop_attempts(self, position_id: UUID) -> list[tuple[OrderType, bool]]:
@@ -87,24 +84,35 @@ class InMemoryProposals(Proposals):
             return []
         opened = rows.orders[position.opened_by].created_at
         attempts = []
-        for sale in rows.sales.get((position.account, position.symbol), ()):
+        for sale in reversed(rows.sales.get((position.account, position.symbol), ())):
+            if rows.stored_at[sale.id] <= opened:
+                break
             decision_id = rows.decision_by_proposal.get(sale.id)
             if sale.close_reason is CloseReason.STOP_LOSS and decision_id is not None:
                 order = rows.order_by_decision.get(decision_id)
                 has_failed = rows.decisions[decision_id].verdict == "denied" or (
                     order is not None and order.state is OrderState.REJECTED
                 )
-                if rows.stored_at[sale.id] > opened:
-                    attempts.append((sale.order_type, has_failed))
-        return attempts
+                attempts.append((sale.order_type, has_failed))
+        return attempts[::-1]
+
+    def _moving(self, account: str, symbol: str) -> list[Proposal]:
+        """The sales that are undecided, or approved and not settled; what is over is looked at once more."""
+        still = []
+        for sale in self._rows.moving_sales.pop((account, symbol), ()):
+            may_move, order = self._may_move(sale)
+            if may_move and (order is None or not order.settled):
+                still.append(sale)
+        self._rows.moving_sales[account, symbol] = still
+        return still
 
     def _may_move(self, sale: Proposal) -> tuple[bool, OrderRow | None]:
         """Whether it is undecided or approved, and the order it has become."""
         decision_id = self._rows.decision_by_proposal.get(sale.id)
         if decision_id is None:
             return True, None
-        is_approved = self._rows.decisions[decision_id].verdict == "approved"
-        return is_approved, self._rows.order_by_decision.get(decision_id)
+        may_move = self._rows.decisions[decision_id].verdict == "approved"
+        return may_move, self._rows.order_by_decision.get(decision_id)
 
 
 class InMemoryDecisions(Decisions, Approvals):
