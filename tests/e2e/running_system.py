@@ -19,6 +19,7 @@ import psutil
 from alina import bootstrap
 from alina.cli.status import SystemStatus, read_status
 from alina.config import Settings, load_settings
+from alina.domain.orders import OrderState
 from alina.domain.runs import RunState
 from alina.embedded.folder import DataFolder
 from alina.embedded.lock import PidLock
@@ -244,7 +245,7 @@ class RunningSystem:
         """Trading stopped by `alina halt`, with nothing in flight any more."""
         assert self.answer("halt", "--reason", "a test looks at the books")["now"] == "HALTED"
         try:
-            eventually(self._is_settled, "every order is settled")
+            eventually(self._is_settled, "every order is settled or rests")
             yield
         finally:
             assert self.answer("resume")["now"] == "ACTIVE"
@@ -252,7 +253,9 @@ class RunningSystem:
     def _is_settled(self) -> bool:
         execution.settle_all(self.runtime)
         with self.runtime.unit_of_work() as uow:
-            return not uow.ledger.unsettled_orders()
+            unsettled = uow.ledger.unsettled_orders()
+        stops = [known for known in unsettled if known.order.trigger_price is not None]
+        return len(stops) == len(unsettled) and all(known.state is OrderState.OPEN for known in stops)
 
     def assert_books_agree(self) -> None:
         """Orders, fills and balances of venue and ledger are the same, and one order a proposal."""

@@ -150,7 +150,9 @@ def attempt(connection: Connection, statement: str, **values: Any) -> str | None
 def writes(tables: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
     """Every verb on every table, and for UPDATE on every column, as a statement that touches no row."""
     for table, columns in tables.items():
-        yield "INSERT", table, "*", f"INSERT INTO {table} SELECT * FROM {table} WHERE false"  # noqa: S608
+        names = ", ".join(columns)
+        insert = f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE false"  # noqa: S608
+        yield "INSERT", table, "*", insert
         for column in columns:
             yield "UPDATE", table, column, f"UPDATE {table} SET {column} = DEFAULT WHERE false"  # noqa: S608
         yield "DELETE", table, "*", f"DELETE FROM {table} WHERE false"  # noqa: S608
@@ -160,7 +162,11 @@ def writes(tables: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str, str
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_write_exactly_what_it_needs(owner: Engine, engines: dict[str, Engine], role: str) -> None:
     look = inspect(owner)
-    tables = {name: [str(c["name"]) for c in look.get_columns(name)] for name in look.get_table_names()}
+    tables = {
+        # a generated column is nobody's to write
+        name: [str(c["name"]) for c in look.get_columns(name) if not c.get("computed")]
+        for name in look.get_table_names()
+    }
     allowed = MAY[role]
     known = set().union(*(set(verbs) for rights in MAY.values() for verbs in rights.values()))
     assert known <= set(tables)
