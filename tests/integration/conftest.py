@@ -10,13 +10,15 @@ from system import RunningVenue, migrated, running_venue
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.ledger import Ledger
 from alina.ledger.in_memory import InMemoryLedger
+from alina.venue.spec import Dialect
 
 
 @pytest.fixture(scope="module")
 def venue(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
     """A venue process of the module's own, with `VENUE_SYMBOLS` symbols: one for each system of its tests."""
     symbols = getattr(request.module, "VENUE_SYMBOLS", 30)
-    with running_venue(tmp_path_factory.mktemp("home"), symbols=symbols) as venue:
+    dialect = getattr(request.module, "VENUE_DIALECT", Dialect.BINANCE)
+    with running_venue(tmp_path_factory.mktemp("home"), symbols=symbols, dialect=dialect) as venue:
         yield venue
 
 

@@ -35,10 +35,11 @@ from alina.domain.runs import Run
 from alina.llm.scripted import ScriptedModel
 from alina.orchestrator import cycle, execution, learning, polling, stops, tether, winding_down
 from alina.orchestrator.runtime import Runtime, UnitOfWork
-from alina.venue.spec import Listing, VenueSpec
+from alina.venue.spec import Dialect, Listing, VenueSpec
 
 HOUR = timedelta(hours=1)
-KEYS = bootstrap.Keys("a-key", "a-secret")
+#: the secret is base64, as Kraken's are
+KEYS = bootstrap.Keys("a-key", "YS1zZWNyZXQ=")
 FIRST_OPEN = datetime(2026, 1, 1, tzinfo=UTC)
 WARMUP = 80
 #: market time of the venue: the moment at which candle number WARMUP opens
@@ -84,6 +85,7 @@ class RunningVenue:
     #: one client and one clock for all the systems of a module: loading the markets takes longer than a test
     exchange: Exchange
     clock: Clock
+    dialect: Dialect = Dialect.BINANCE
 
     def symbol(self) -> str:
         """One that no test has traded yet."""
@@ -98,7 +100,13 @@ class RunningVenue:
 
 @contextmanager
 def running_venue(
-    home: Path, *, symbols: int, speed: int = 0, hours: int = WARMUP + 3, fees_in_bnb: bool = False
+    home: Path,
+    *,
+    symbols: int,
+    speed: int = 0,
+    hours: int = WARMUP + 3,
+    fees_in_bnb: bool = False,
+    dialect: Dialect = Dialect.BINANCE,
 ) -> Iterator[RunningVenue]:
     """A venue on loopback, ended afterwards; in the same home it goes on where the last one ended.
 
@@ -115,6 +123,7 @@ def running_venue(
     (folder / "venue.url").unlink(missing_ok=True)
     spec = VenueSpec(
         folder=folder,
+        dialect=dialect,
         listings=tuple(Listing(name, str(home / "candles.csv")) for name in listed),
         speed=Decimal(speed),
         warmup=WARMUP,
@@ -131,9 +140,9 @@ def running_venue(
     )
     try:
         url = _url_when_ready(process, folder / "venue.url")
-        settings = settings_for(home, names[0], "main")
+        settings = settings_for(home, names[0], "main", dialect=dialect)
         with closing(bootstrap.make_exchange(settings, KEYS)) as exchange:
-            yield RunningVenue(home, url, names, exchange, bootstrap.make_clock(settings))
+            yield RunningVenue(home, url, names, exchange, bootstrap.make_clock(settings), dialect)
     finally:
         process.terminate()
         process.wait(20)
@@ -188,7 +197,13 @@ def empty(database_url: str) -> None:
         connection.commit()
 
 
-def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str, Any]) -> Settings:
+def settings_for(
+    home: Path,
+    symbol: str,
+    account: str,
+    dialect: Dialect = Dialect.BINANCE,
+    **sections: Mapping[str, Any],
+) -> Settings:
     """Settings of a system that asks the model at every candle and whose rows are stuck at once."""
     defaults: dict[str, dict[str, Any]] = {
         "system": {"data_folder": home, "account": account},
@@ -199,7 +214,11 @@ def settings_for(home: Path, symbol: str, account: str, **sections: Mapping[str,
             "task_time_limit": "10ms",
             "concurrency": 1,
         },
-        "market": {"symbols": (symbol,), "venue": {"data": (f"{symbol}=candles.csv",)}},
+        "market": {
+            "exchange": {"id": dialect},
+            "symbols": (symbol,),
+            "venue": {"data": (f"{symbol}=candles.csv",)},
+        },
         "trading": {"gate_always_ask": True, "trade_fraction_max": "0.001", "stop_orders": "software"},
         "risk": {"cooldown": "1ms", **UNLIMITED},
         "models": {"deadline": "8ms"},
@@ -291,7 +310,7 @@ def system(
     """A prepared system with an account and a symbol of its own, and the market's candles stored."""
     symbol = venue.symbol()
     account = f"of-{symbol[:4].lower()}-{uuid4().hex[:6]}"
-    settings = settings_for(venue.home, symbol, account, **sections)
+    settings = settings_for(venue.home, symbol, account, venue.dialect, **sections)
     sent: list[tuple[Any, ...]] = []
     model = scripted(*(answers or (BUY,)))
     runtime = bootstrap.make_runtime(
