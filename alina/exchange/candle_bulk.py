@@ -12,10 +12,10 @@ import psycopg2  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from alina.domain.market import timeframe_duration
-from alina.errors import DatabaseUnavailable
 from alina.market_data.arrays import FIGURES, CandleArrays
 
 #: candles of one answer: few enough to stay in the processor's cache
@@ -143,16 +143,13 @@ class CandleBulk:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """The driver's own cursor in this transaction: COPY goes past SQLAlchemy, and so do its errors."""
+        """The driver's own cursor in this transaction: COPY goes past SQLAlchemy, its errors do not."""
         connection = cast(Any, self._session.connection().connection.driver_connection)
         try:
             with connection.cursor() as cursor:
                 yield cursor
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise DatabaseUnavailable(
-                f"Postgres broke off while candles were copied ({str(error).strip()}): do it once more, "
-                "nothing is stored twice"
-            ) from error
+        except psycopg2.Error as error:
+            raise DBAPIError.instance("COPY", None, error, psycopg2.Error) from error
 
 
 def _arrays(symbol: str, timeframe: str, packed: NDArray[np.int64]) -> CandleArrays:

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from alina.db.engine import make_engine
+from alina.db.engine import make_engine, our_errors
 from alina.db.tables import CandleRow
 from alina.domain.market import Candle
 from alina.domain.records import ms_from_utc
+from alina.errors import TransientError
 from alina.exchange import candle_bulk
 from alina.exchange.candle_bulk import CandleBulk, StoredSeries
 from alina.exchange.candle_store import CandleStore
@@ -113,3 +116,15 @@ def test_what_is_exported_is_what_was_stored(bulk: CandleBulk) -> None:
         "timestamp,open,high,low,close,volume",
         f"{ms_from_utc(START)},100,200,0.0000533,100.10,0.12345678901234567890",
     ]
+
+
+def test_an_error_of_copy_is_told_in_the_projects_words(session: Session) -> None:
+    session.execute(text("SET LOCAL statement_timeout = 1"))
+    with pytest.raises(TransientError, match="ran longer"), our_errors():
+        CandleBulk(session)._copy_out("COPY (SELECT pg_sleep(%s)) TO STDOUT", (60,), io.BytesIO())
+    session.rollback()
+    session.execute(text("DROP TABLE candles"))
+    session.execute(text("CREATE TABLE candles (symbol text, timeframe text, open_time timestamptz)"))
+    session.execute(text("INSERT INTO candles VALUES ('BTC/USDT', '1h', '2024-01-01Z')"))
+    with pytest.raises(ProgrammingError):
+        CandleBulk(session).load(SYMBOL, "1h", since=START, until=AN_END)
