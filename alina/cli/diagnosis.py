@@ -30,7 +30,7 @@ from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
 from alina.orchestrator.stack import NEEDED_SPACE, VENUE
 from alina.venue.candles_csv import Series
 from alina.venue.feeds import load
-from alina.venue.spec import Listing, names_a_file
+from alina.venue.spec import MIRROR, Listing, names_a_file
 
 #: bytes: a month of logs, candles and decisions beside the servers' own files
 _COMFORTABLE_SPACE = 5 * 10**9
@@ -209,6 +209,7 @@ def _recorded(settings: Settings) -> list[Series]:
     files = {
         symbol: str(settings.path(Path(data))) if names_a_file(data) else data
         for symbol, data in venue.listings.items()
+        if not data.startswith(MIRROR)
     }
     return [load(Listing(symbol, file), warmup=venue.warmup) for symbol, file in files.items()]
 

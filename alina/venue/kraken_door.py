@@ -104,7 +104,8 @@ class KrakenDoor:
     def _answer(answer: Answer, params: Params, exchange: LocalExchange) -> web.Response:
         now = exchange.advance()
         response = answered(answer(exchange, params, now))
-        response.headers["Date"] = formatdate(now / 1000, usegmt=True)
+        shown = min(market.replay.as_of(now) for market in exchange.markets.values())
+        response.headers["Date"] = formatdate(shown / 1000, usegmt=True)
         return response
 
 

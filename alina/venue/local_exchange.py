@@ -19,8 +19,9 @@ from alina.venue.crossing import Crossing
 from alina.venue.engine import Changes, Engine
 from alina.venue.feeds import load
 from alina.venue.fees import Fees
-from alina.venue.market_time import MarketTime
+from alina.venue.market_time import MarketTime, wall_ms
 from alina.venue.markets import ListedMarket, common_time, list_market
+from alina.venue.mirror import END_MS, Mirror, by_exchange_symbol, is_mirror
 from alina.venue.orders import OrderRequest, VenueFill, VenueOrder
 from alina.venue.rate_limits import RateLimits
 from alina.venue.refusal import Refusal, order_refused
@@ -43,14 +44,20 @@ class LocalExchange:
         beside: "LocalExchange | None" = None,
     ) -> None:
         """The account of the spec's own key; or another one, on the markets and in the time of the first."""
-        if beside is None:
+        self.mirror: Mirror | None = None
+        self.markets: Mapping[str, ListedMarket]
+        if beside is not None:
+            begin, end, self.markets = beside.begin_ms, beside.time.end_ms, beside.markets
+        elif is_mirror(spec):
+            self.mirror = Mirror(spec)
+            begin, end, self.markets = 0, END_MS, by_exchange_symbol(self.mirror)
+        else:
             series = {listing.symbol: load(listing, warmup=spec.warmup) for listing in spec.listings}
             begin, end = common_time(series, spec.warmup)
             listed = (list_market(one, series[one.symbol], spec.spread) for one in spec.listings)
             self.markets = {market.rules.symbol: market for market in listed}
-        else:
-            begin, end, self.markets = beside.begin_ms, beside.time.end_ms, beside.markets
         self.begin_ms: int = begin
+        now = wall_ms() if is_mirror(spec) else begin
         #: told of everything that was committed, in its order; none of them may raise
         self.listeners: list[Callable[[Changes], None]] = []
         #: another one after every start
@@ -67,7 +74,7 @@ class LocalExchange:
         self.store = Store(spec.folder / books)
         clock = self.store.clock()
         if clock is None:
-            clock = ClockRow(begin, begin)
+            clock = ClockRow(now, now)
             self.store.begin(clock, self._first_balances((account or spec).balances))
         self._clock = _fitting(clock, begin, end, spec)
         order_id, trade_id = self.store.next_ids()
@@ -82,7 +89,7 @@ class LocalExchange:
         self.time: MarketTime = (
             beside.time if beside else MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
         )
-        self.time.not_before(clock.lease_ms)
+        self.time.not_before(max(clock.lease_ms, now))
         self._failure: BaseException | None = None
         self._monotonic_ns = monotonic_ns
         self._hidden_until_ns: dict[int, int] = {}

@@ -109,7 +109,7 @@ def _day(exchange: LocalExchange, market: ListedMarket, now: int) -> dict[str, A
         "volume": wire.number(volume),
         "quoteVolume": wire.number(quote_volume),
         "openTime": now - _DAY_MS,
-        "closeTime": now,
+        "closeTime": market.replay.as_of(now),
         "firstId": -1,
         "lastId": trades[0].trade_id if trades else -1,
         "count": 0,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
+from typing import Protocol
 
 from alina.errors import DataError
 from alina.venue.book import Book, Quotes
@@ -14,12 +15,39 @@ from alina.venue.replay import Replay
 from alina.venue.spec import Listing
 
 
+class Feed(Protocol):
+    """The price of one market as far as it has come. Times are market ms."""
+
+    interval_ms: int
+    end_ms: int
+
+    def price(self, now: int) -> Decimal: ...
+
+    def as_of(self, now: int) -> int:
+        """Of which moment the price is."""
+        ...
+
+    def is_trading(self, now: int) -> bool: ...
+
+    def candle_end(self, now: int) -> int: ...
+
+    def last_volume(self, now: int) -> Decimal: ...
+
+    def first_at_or_below(self, price: Decimal, since: int, until: int) -> int | None: ...
+
+    def first_at_or_above(self, price: Decimal, since: int, until: int) -> int | None: ...
+
+    def bars(self, first: int, last: int, now: int, *, most: int | None = None) -> list[Bar]: ...
+
+    def newest_bars(self, count: int, last: int, now: int) -> list[Bar]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ListedMarket:
     """One symbol at any market time (ms). Answers hold nothing later than the `now` they are asked for."""
 
     rules: Rules
-    replay: Replay
+    replay: Feed
     quotes: Quotes
 
     def book(self, now: int) -> Book:

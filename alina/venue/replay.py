@@ -63,6 +63,10 @@ class Replay:
         leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
         return self._round(leg.at(now))
 
+    def as_of(self, now: int) -> int:
+        """The price is always that of now."""
+        return now
+
     def is_trading(self, now: int) -> bool:
         """A candle runs now: neither an outage of the data nor its end."""
         return self._opens[0] <= now < self.candle_end(now)

@@ -14,6 +14,7 @@ from aiohttp import web
 from alina.errors import SystemStateError
 from alina.venue.http import VenueDoor
 from alina.venue.local_exchange import LocalExchange, open_accounts
+from alina.venue.mirror import Mirror
 from alina.venue.spec import VenueSpec
 
 URL_FILE = "venue.url"
@@ -35,21 +36,27 @@ def serve(spec: VenueSpec) -> None:
     with _only_venue_of(spec.folder):
         (spec.folder / URL_FILE).unlink(missing_ok=True)
         accounts = open_accounts(spec)
+        mirror = accounts[spec.api_key].mirror
         try:
-            asyncio.run(_serve(accounts, spec))
+            asyncio.run(_serve(accounts, spec, mirror))
         finally:
             for exchange in accounts.values():
                 exchange.close()
+            if mirror is not None:
+                mirror.close()
 
 
-async def _serve(accounts: Mapping[str, LocalExchange], spec: VenueSpec) -> None:
+async def _serve(accounts: Mapping[str, LocalExchange], spec: VenueSpec, mirror: Mirror | None) -> None:
     runner = web.AppRunner(VenueDoor(accounts, spec).app(), access_log=None, shutdown_timeout=2)
     await runner.setup()
+    following = None if mirror is None else asyncio.create_task(mirror.follow())
     try:
         stop = _stop_event()
         await _listen(runner, spec)
         await _until_stopped(accounts.values(), stop)
     finally:
+        if following is not None:
+            following.cancel()
         await runner.cleanup()
         (spec.folder / URL_FILE).unlink(missing_ok=True)
 

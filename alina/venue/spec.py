@@ -17,6 +17,8 @@ from alina.errors import ConfigError
 SAMPLE = "sample"
 #: what begins a market that is made from a seed: synthetic:SEED or synthetic:SEED:TIMEFRAME
 SYNTHETIC = "synthetic:"
+#: what begins a market that a real exchange shows now: mirror:EXCHANGE or mirror:EXCHANGE:TIMEFRAME
+MIRROR = "mirror:"
 #: the fields that map an asset to an exact number
 _AMOUNTS = {"balances", "fee_asset_prices"}
 _SAMPLE_FILE = Path(__file__).parent / "sample" / "BTC_USD-1h.csv.gz"
@@ -35,7 +37,7 @@ class Listing:
     """One market of the venue and the candles it replays."""
 
     symbol: str  # "BTC/USDT"
-    #: a file of candles or trades, the word `sample`, or synthetic:SEED
+    #: a file of candles or trades, the word `sample`, synthetic:SEED or mirror:EXCHANGE
     data: str = SAMPLE
     #: quote per base; None: as fine as the prices of the file, at most 0.01
     tick_size: Decimal | None = None
@@ -57,7 +59,7 @@ class Listing:
 
 def names_a_file(data: str) -> bool:
     """Whether the data of a listing is a file's path, and no word of the venue's own."""
-    return data != SAMPLE and not data.startswith(SYNTHETIC)
+    return data != SAMPLE and not data.startswith((SYNTHETIC, MIRROR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class VenueSpec:
     secret: str = field(repr=False)
     #: beside the one of `api_key`
     accounts: tuple[AccountSpec, ...] = ()
+    #: of the ccxt class that looks at the mirrored exchange, e.g. another server; never a key
+    mirror_options: Mapping[str, Any] = field(default_factory=dict)
     #: request weight a minute and address, as Binance enforces 6000; in Kraken's dialect what its counter
     #: loses in a minute; None: never enforced
     weight_limit: int | None = None
@@ -165,7 +169,7 @@ class VenueSpec:
             ]
         for account in values["accounts"]:
             account["balances"] = dict(account["balances"])
-        values |= {name: dict(getattr(self, name)) for name in _AMOUNTS}
+        values |= {name: dict(getattr(self, name)) for name in (*_AMOUNTS, "mirror_options")}
         return json.dumps(values, default=str, indent=1)
 
     @classmethod
