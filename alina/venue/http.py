@@ -93,7 +93,7 @@ class VenueDoor:
 
     def _add_binance(self, app: web.Application) -> None:
         shown = ShownBooks()
-        Streams(self._exchange, self._signing[self._spec.api_key], shown).add_to(app)
+        Streams(self._accounts, self._signing, shown).add_to(app)
         for method, path, answer, weight in (*_PUBLIC, ("GET", "/api/v3/depth", shown.depth, 5)):
             app.router.add_route(method, path, self._door(answer, weight, signed=False))
         for method, path, answer, weight in _SIGNED:

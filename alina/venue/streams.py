@@ -20,7 +20,7 @@ from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_time import wall_ms
 from alina.venue.params import Params
 from alina.venue.refusal import Refusal
-from alina.venue.signing import Signing
+from alina.venue.signing import KEY_HEADER, Signing
 from alina.venue.stream_events import Event, account_events
 from alina.venue.stream_markets import ShownBooks, Subscriptions
 
@@ -30,13 +30,21 @@ _MOST_WAITING = 10_000
 
 
 class _Inbox:
-    """What was committed since a connection last looked."""
+    """What was committed in an account since a connection last looked."""
 
     def __init__(self) -> None:
+        #: the account that is listened to
+        self.exchange: LocalExchange | None = None
         self._waiting: deque[Changes] = deque(maxlen=_MOST_WAITING)
 
-    def put(self, changes: Changes) -> None:
-        self._waiting.append(changes)
+    def listen(self, exchange: LocalExchange | None) -> None:
+        """From now on to this account, or to none."""
+        if self.exchange is not None:
+            self.exchange.listeners.remove(self._waiting.append)
+        self._waiting.clear()
+        if exchange is not None:
+            exchange.listeners.append(self._waiting.append)
+        self.exchange = exchange
 
     def take(self) -> list[Changes]:
         """Raises SystemStateError where some may have been lost."""
@@ -52,10 +60,13 @@ _Due = Callable[[int, list[Changes]], Iterable[Event]]
 
 
 class Streams:
-    """The sockets of one venue."""
+    """The sockets of one venue. `accounts` and `signing`: by API key; the first one's trades are public."""
 
-    def __init__(self, exchange: LocalExchange, signing: Signing, shown: ShownBooks) -> None:
-        self._exchange = exchange
+    def __init__(
+        self, accounts: Mapping[str, LocalExchange], signing: Mapping[str, Signing], shown: ShownBooks
+    ) -> None:
+        self._accounts = accounts
+        self._exchange = next(iter(accounts.values()))
         self._signing = signing
         self._shown = shown
         self._open: set[web.WebSocketResponse] = set()
@@ -72,7 +83,8 @@ class Streams:
             await socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _markets(self, request: web.Request) -> web.StreamResponse:
-        subscriptions = Subscriptions(self._exchange, self._shown)
+        subscriptions, inbox = Subscriptions(self._exchange, self._shown), _Inbox()
+        inbox.listen(self._exchange)
 
         def due(now: int, changes: list[Changes]) -> Iterable[Event]:
             return subscriptions.due(now, [fill for one in changes for fill in one.fills])
@@ -83,7 +95,7 @@ class Streams:
         def refused(asked: dict[str, Any], refusal: Refusal) -> Event:
             return {"id": asked.get("id"), "error": {"code": refusal.code, "msg": refusal.message}}
 
-        return await self._talk(request, due, answer, refused)
+        return await self._talk(request, inbox, due, answer, refused)
 
     def _subscribe(self, subscriptions: Subscriptions, asked: dict[str, Any]) -> list[str] | None:
         match asked:
@@ -101,25 +113,26 @@ class Streams:
         raise Refusal(2, "Invalid request: unknown method")
 
     async def _account(self, request: web.Request) -> web.StreamResponse:
-        is_subscribed = False
-        newest_told = 0
+        inbox, newest_told = _Inbox(), 0
 
         def due(now: int, changes: list[Changes]) -> Iterable[Event]:
             nonlocal newest_told
             for one in changes:
-                for event in account_events(one, newest_told=newest_told, now=now) if is_subscribed else ():
+                for event in account_events(one, newest_told=newest_told, now=now):
                     yield {"subscriptionId": 0, "event": event}
                 newest_told = max([newest_told, *(order.order_id for order in one.orders)])
 
         def answer(asked: dict[str, Any]) -> Event:
-            nonlocal is_subscribed, newest_told
+            nonlocal newest_told
             match asked:
                 case {"method": "userDataStream.subscribe.signature", "params": {**params}}:
-                    self._check(params)
-                    is_subscribed, newest_told = True, self._exchange.store.next_ids()[0] - 1
+                    exchange = self._signed(params)
+                    newest_told = exchange.store.next_ids()[0] - 1
+                    inbox.listen(exchange)
                     result: Event = {"subscriptionId": 0}
                 case {"method": "userDataStream.unsubscribe"}:
-                    is_subscribed, result = False, {}
+                    inbox.listen(None)
+                    result = {}
                 case {"method": "ping"}:
                     result = {}
                 case {"method": "time"}:
@@ -132,18 +145,22 @@ class Streams:
             error = {"code": refusal.code, "msg": refusal.message}
             return {"id": asked.get("id"), "status": refusal.status, "error": error}
 
-        return await self._talk(request, due, answer, refused)
+        return await self._talk(request, inbox, due, answer, refused)
 
-    def _check(self, given: Mapping[Any, Any]) -> None:
-        """Raise the Refusal of a subscription that the account's key did not sign."""
+    def _signed(self, given: Mapping[Any, Any]) -> LocalExchange:
+        """The account whose key signed a subscription. Raises Refusal."""
         params = {str(name): str(value) for name, value in given.items()}
         signed = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
-        headers = {"X-MBX-APIKEY": params.get("apiKey", "")}
-        self._signing.check(headers, f"{signed}&signature=", "", Params(params), wall_ms())
+        key = params.get("apiKey", "")
+        if key not in self._accounts:
+            raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
+        self._signing[key].check({KEY_HEADER: key}, f"{signed}&signature=", "", Params(params), wall_ms())
+        return self._accounts[key]
 
     async def _talk(
         self,
         request: web.Request,
+        inbox: _Inbox,
         due: _Due,
         answer: Callable[[dict[str, Any]], Event],
         refused: Callable[[dict[str, Any], Refusal], Event],
@@ -152,7 +169,7 @@ class Streams:
         socket = web.WebSocketResponse(heartbeat=20)
         await socket.prepare(request)
         self._open.add(socket)
-        telling = asyncio.create_task(self._tell(socket, due))
+        telling = asyncio.create_task(_tell(socket, inbox, due))
         try:
             async for message in socket:
                 asked = _read(message.data) if message.type is WSMsgType.TEXT else {}
@@ -170,21 +187,22 @@ class Streams:
                 await telling
         return socket
 
-    async def _tell(self, socket: web.WebSocketResponse, due: _Due) -> None:
-        inbox = _Inbox()
-        self._exchange.listeners.append(inbox.put)
-        try:
-            while not socket.closed:
-                now = self._exchange.advance()
+
+async def _tell(socket: web.WebSocketResponse, inbox: _Inbox, due: _Due) -> None:
+    """Tell what is due, until the socket is closed."""
+    try:
+        while not socket.closed:
+            if inbox.exchange is not None:
+                now = inbox.exchange.advance()
                 for event in due(now, inbox.take()):
                     await socket.send_json(event)
-                await asyncio.sleep(_PERIOD_SECONDS)
-        except ConnectionError:
-            pass  # the client is gone
-        except SystemStateError as error:
-            await _cut_off(socket, error)
-        finally:
-            self._exchange.listeners.remove(inbox.put)
+            await asyncio.sleep(_PERIOD_SECONDS)
+    except ConnectionError:
+        pass  # the client is gone
+    except SystemStateError as error:
+        await _cut_off(socket, error)
+    finally:
+        inbox.listen(None)
 
 
 async def _cut_off(socket: web.WebSocketResponse, why: SystemStateError) -> None:

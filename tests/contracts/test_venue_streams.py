@@ -14,11 +14,14 @@ import ccxt.pro
 import pytest
 
 from alina.venue.ccxt_options import venue_options
-from alina.venue.spec import Listing, VenueSpec
+from alina.venue.spec import AccountSpec, Listing, VenueSpec
 
 _T = TypeVar("_T")
 SYMBOL = "BTC/USDT"
 KEYS = {"apiKey": "a-key", "secret": "a-secret"}
+OTHER = AccountSpec(
+    name="other", api_key="other-key", secret="other-secret", balances={"USDT": Decimal(1_000_000)}
+)
 #: seconds, on a machine however busy
 PATIENCE = 60
 
@@ -32,6 +35,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         listings=(Listing(SYMBOL), Listing("ETH/BTC", lot_size=Decimal("0.001"))),
         speed=Decimal(7200),
         balances={"USDT": Decimal(1_000_000), "BTC": Decimal(1000)},
+        accounts=(OTHER,),
         api_key=KEYS["apiKey"],
         secret=KEYS["secret"],
     ).write(folder / "spec.json")
@@ -156,6 +160,23 @@ def test_a_resting_order_is_told_when_it_is_taken_and_when_it_is_cancelled(url: 
         return told + [(one["clientOrderId"], one["status"]) for one in await watching]
 
     assert watched(url, watch) == [("rests", "open"), ("rests", "canceled")]
+
+
+def test_each_account_is_told_of_its_own_orders(url: str) -> None:
+    async def watch(client: Any) -> str:
+        await client.load_markets()
+        await client.authenticate()
+        watching = asyncio.create_task(client.watch_orders(SYMBOL))
+        await asyncio.sleep(0)
+        stranger = ccxt.pro.binance({**venue_options(url), **KEYS, "enableRateLimit": False})
+        try:
+            await stranger.create_order(SYMBOL, "market", "buy", 0.01, None, {"clientOrderId": "theirs"})
+        finally:
+            await stranger.close()
+        await client.create_order(SYMBOL, "market", "buy", 0.01, None, {"clientOrderId": "ours"})
+        return str((await watching)[0]["clientOrderId"])
+
+    assert watched(url, watch, apiKey=OTHER.api_key, secret=OTHER.secret) == "ours"
 
 
 async def ask(address: str, text: str) -> Any:
