@@ -1,7 +1,8 @@
 """What an exchange says of its limits, and of what we have used of them.
 
-Only Binance's words are read: `rateLimits` in exchangeInfo, and the headers of every answer. Source:
-Binance Spot API, "LIMITS". Any other exchange names the end of a ban at most, as HTTP has it.
+Binance tells its limits in exchangeInfo (`rateLimits`) and our use of them in the headers of every answer.
+Kraken tells neither, and refuses with status 200. Any other exchange names the end of a ban at most, as HTTP
+has it. Sources: Binance Spot API, "LIMITS"; Kraken REST API, "Rate limits".
 """
 
 import re
@@ -16,6 +17,10 @@ WEIGHT_A_COST = Decimal(5)
 _REFUSED_TOO_MANY = frozenset({418, 429})
 _CODE = re.compile(r'"code":\s*(-\d+)')
 _TOO_MANY_REQUESTS, _TOO_MANY_ORDERS = -1003, -1015
+#: Kraken's errors, at the beginning of an answer
+_KRAKEN_REFUSED = re.compile(
+    r'\s*{\s*"error":\s*\["(EAPI|EOrder|EGeneral):(?:Rate limit exceeded|Too many requests)'
+)
 _USED_WEIGHT = "x-mbx-used-weight-1m"
 _ORDER_COUNT = re.compile(r"x-mbx-order-count-(\d+)([smhd])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -62,12 +67,15 @@ def word_of(status: int, headers: Mapping[str, str], body: str) -> Word:
     told = {name.lower(): value for name, value in headers.items()}
     found = _CODE.search(body) if status >= 400 else None
     code = int(found[1]) if found else None
+    refused = _KRAKEN_REFUSED.match(body)
+    family = refused[1] if refused else None
     seconds = _number(told.get("retry-after"))
     counts = ((_ORDER_COUNT.fullmatch(name), _number(value)) for name, value in told.items())
     return Word(
         too_many_requests=code == _TOO_MANY_REQUESTS
+        or family in ("EAPI", "EGeneral")
         or (status in _REFUSED_TOO_MANY and code != _TOO_MANY_ORDERS),
-        too_many_orders=code == _TOO_MANY_ORDERS,
+        too_many_orders=code == _TOO_MANY_ORDERS or family == "EOrder",
         retry_after_ms=None if seconds is None else max(1, seconds) * 1000,
         used_weight=_number(told.get(_USED_WEIGHT)),
         orders={

@@ -1,5 +1,7 @@
 """What of an exchange's words on its limits is understood."""
 
+import json
+
 import ccxt
 import pytest
 
@@ -54,6 +56,21 @@ def test_the_counts_in_the_headers_are_read_by_their_window():
     headers = {"X-MBX-USED-WEIGHT-1M": "40", "x-mbx-order-count-10s": "3", "X-MBX-ORDER-COUNT-1D": "77"}
     word = word_of(200, headers, "")
     assert (word.used_weight, word.orders) == (40, {10 * SECONDS: 3, 86_400 * SECONDS: 77})
+
+
+@pytest.mark.parametrize(
+    ("error", "requests", "orders"),
+    [
+        ("EAPI:Rate limit exceeded", True, False),
+        ("EGeneral:Too many requests", True, False),
+        ("EOrder:Rate limit exceeded", False, True),
+        ("EOrder:Insufficient funds", False, False),
+    ],
+)
+def test_kraken_refuses_too_much_with_status_200(error: str, requests: bool, orders: bool):
+    word = word_of(200, {}, json.dumps({"error": [error]}))
+    assert (word.too_many_requests, word.too_many_orders) == (requests, orders)
+    assert not word_of(200, {}, json.dumps({"error": [], "result": {"note": error}})).too_many_requests
 
 
 @pytest.mark.parametrize(("told", "wait_ms"), [("7", 7000), ("0", 1000), ("soon", None)])
