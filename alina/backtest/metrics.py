@@ -3,14 +3,14 @@
 A ratio that is not defined (no trade, no loss, no movement) is None, never zero or infinite.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
 
-from alina.backtest.equity import Curve, Outcome, Series, Times, bar_of, exact, worth
+from alina.backtest.equity import Curve, Outcome, Series, Times, bar_of, exact, simple_returns, worth
 from alina.domain.market import timeframe_duration
 from alina.domain.orders import Fill
 
@@ -136,6 +136,18 @@ def longest_drawdown(times: Times, depth: Series) -> timedelta:
     """The longest time from a highest worth to a bar that is still below it."""
     highest = np.maximum.accumulate(np.where(depth <= 0, np.arange(len(depth)), 0))
     return timedelta(milliseconds=int((times - times[highest]).max()))
+
+
+def monthly_returns(curve: Curve) -> Mapping[tuple[int, int], float]:
+    """(year, month) -> the return of that calendar month, UTC; the first and the last may be partial."""
+    # a close at midnight of the first ends the month before
+    months = (curve.times - 1).astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+    last_bars = np.flatnonzero(np.diff(months, append=months[-1] + 1))
+    returns = simple_returns(curve.equity[last_bars], curve.opening)
+    return {
+        (1970 + int(month) // 12, int(month) % 12 + 1): float(value)
+        for month, value in zip(months[last_bars], returns, strict=True)
+    }
 
 
 def profit_factor(pnls: Sequence[Decimal]) -> float | None:
