@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from alina.agents.base import Situation
 from alina.agents.trading import FlatAnswer, HoldingAnswer, TradingAgent
 from alina.config import Settings
 from alina.domain.market import MarketView
-from alina.tools.indicators import Bars, Series, closes, ema, ema_windows, rsi, rsi_windows
+from alina.tools.indicators import Bars, Candidates, Series, closes, ema, ema_windows, rsi, rsi_windows
 
 #: far more than two ways of adding the same floats can differ by, as a fraction of the price or of 100
 _DOUBT = 1e-9
@@ -45,8 +44,8 @@ class RuleAgent(TradingAgent):
             f"EMA{self._rule.ema_slow}, RSI {strength:.0f}"
         )
 
-    def candidates(self, bars: Bars) -> NDArray[np.bool_]:
-        """Whether `gate` may see something at the close of each bar; shape (bars,). Never too few.
+    def candidates(self, bars: Bars) -> Candidates:
+        """Where `gate` may see something; never too few.
 
         The same windows as `gate` sees, summed in another order: a bar in doubt is one.
         """
@@ -59,11 +58,11 @@ class RuleAgent(TradingAgent):
         up, down = (before <= doubt) & (now >= -doubt), (before >= -doubt) & (now <= doubt)
         weak = rsi_windows(close, rule.rsi_period, self._history) < rule.rsi_max + 100 * _DOUBT
         known = np.arange(len(close)) >= rule.warm_up - 1
-        return known & (down | (up & weak))
+        return Candidates(flat=known & up & weak, holding=known & down)
 
     def answer(self, situation: Situation) -> BaseModel:
         """What a model would have been asked for."""
-        reason = self.gate(situation) or "nothing crossed"
+        reason = "the averages crossed"
         if situation.position is None:
             return FlatAnswer(
                 rationale=reason,

@@ -32,6 +32,7 @@ class History(CandleStore):
         self.timeframe = next(name for name, length in INTERVALS.items() if length == self.interval_ms)
         self._series = dict(series)
         self._opens = {symbol: [bar.open_ms for bar in one.bars] for symbol, one in series.items()}
+        self._bars = {symbol: _arrays(one) for symbol, one in series.items()}
         self._candle = lru_cache(_KEPT)(self._made)
 
     @property
@@ -44,8 +45,7 @@ class History(CandleStore):
 
     def bars(self, symbol: str) -> Bars:
         """Its candles as arrays."""
-        rows = np.array([bar[2:] for bar in self._series[symbol].bars], dtype=np.float64)
-        return Bars(*rows.T)
+        return self._bars[symbol]
 
     def next_open(self, symbol: str, after: int) -> int | None:
         """When its first candle after this time opens, ms; None: there is none."""
@@ -85,3 +85,9 @@ class History(CandleStore):
     @property
     def _session(self) -> Session:  # type: ignore[override]  # what is not overridden ends here
         raise DataError("the history of a backtest is only read")
+
+
+def _arrays(series: Series) -> Bars:
+    """High, low, close and volume."""
+    figures = [np.array([float(bar[column]) for bar in series.bars]) for column in range(2, 6)]
+    return Bars(*figures)

@@ -11,6 +11,7 @@ goes from one such moment to the next. Everything that is done there is the runn
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.orchestrator import cycle, execution, protection, stops
 
 Progress = Callable[[datetime], None]
+#: what must be held of a symbol for its agent to see something
+_FLAT, _HOLDING = 1, 2
 
 
 def run(world: World, *, every: bool = False, progress: Progress | None = None) -> Outcome:
@@ -31,33 +34,36 @@ def run(world: World, *, every: bool = False, progress: Progress | None = None) 
     `progress` is told the market time now and then.
     """
     loop = _Loop(world)
-    for moment, symbols in _closes(world, every=every):
+    for moment, candidates in _closes(world, every=every):
         loop.come_to(moment)
-        for symbol in symbols:
-            loop.decide(symbol)
+        for symbol, when in candidates:
+            if when & (_HOLDING if loop.is_holding(symbol) else _FLAT):
+                loop.decide(symbol)
         if progress is not None:
             progress(utc_from_ms(moment))
     loop.come_to(world.end_ms)
     return _outcome(world)
 
 
-def _closes(world: World, *, every: bool) -> Iterator[tuple[int, list[str]]]:
-    """The closes at which a cycle may do something, ms, each with its symbols in their order."""
-    candidates = None if every else getattr(world.agent, "candidates", None)
-    times, owners = [], []
+def _closes(world: World, *, every: bool) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    """The closes at which a cycle may do something, ms, each with its symbols in their order, and when."""
+    screen = None if every else getattr(world.agent, "candidates", None)
+    times, owners, whens = [], [], []
     for number, symbol in enumerate(world.history.symbols):
         closes = world.history.closes_at(symbol)
-        wanted = (closes >= world.start_ms) & (closes < world.end_ms)
-        if candidates is not None:
-            wanted &= candidates(world.history.bars(symbol))
+        when = np.full(len(closes), _FLAT | _HOLDING)
+        if screen is not None:
+            seen = screen(world.history.bars(symbol))
+            when = seen.flat * _FLAT | seen.holding * _HOLDING
+        wanted = (closes >= world.start_ms) & (closes < world.end_ms) & (when > 0)
         times.append(closes[wanted])
+        whens.append(when[wanted])
         owners.append(np.full(len(times[-1]), number))
-    moments, numbers = np.concatenate(times), np.concatenate(owners)
+    moments, numbers, flags = (np.concatenate(parts) for parts in (times, owners, whens))
     order = np.lexsort((numbers, moments))
-    moments, numbers = moments[order], numbers[order]
-    starts = np.flatnonzero(np.diff(moments, prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(moments)], strict=True):
-        yield int(moments[start]), [world.history.symbols[n] for n in numbers[start:end]]
+    rows = zip(*(part[order].tolist() for part in (moments, numbers, flags)), strict=True)
+    for moment, group in groupby(rows, key=lambda row: row[0]):
+        yield moment, [(world.history.symbols[number], flag) for _, number, flag in group]
 
 
 class _Loop:
@@ -77,6 +83,9 @@ class _Loop:
             self._advance(moment)
             self._act()
         self._advance(end)
+
+    def is_holding(self, symbol: str) -> bool:
+        return self._world.ledger.open_position(self._runtime.account, symbol) is not None
 
     def decide(self, symbol: str) -> None:
         """The agent's cycle of a symbol at the close that is now, and what follows from it."""

@@ -93,6 +93,16 @@ class Bars:
     volume: Series
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """At the close of which bars an agent's gate may see something; two arrays of bool, shape (bars,)."""
+
+    #: with nothing held
+    flat: NDArray[np.bool_]
+    #: with a position open
+    holding: NDArray[np.bool_]
+
+
 def closes(view: MarketView) -> Series:
     """The closes of the view's candles, shape (candles,)."""
     return np.array([float(candle.close) for candle in view.candles])
