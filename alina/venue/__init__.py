@@ -1,4 +1,4 @@
-"""The local exchange: a small Binance Spot of our own that replays recorded candles.
+"""The local exchange: a small Binance Spot of our own that replays recorded candles, or a small Kraken.
 
 What is simpler than a real exchange: the book is whole again after every order that takes from it; a
 resting order is filled once the other side's best price comes to its limit, though the resting orders of one

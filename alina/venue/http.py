@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from alina.errors import SystemStateError
-from alina.venue import account_routes, kraken_answers, list_routes, market_routes
+from alina.venue import account_routes, kraken_answers, kraken_signing, list_routes, market_routes
 from alina.venue.answers import refused
 from alina.venue.fault_door import LATE, REFUSED, deliver_late, meet
 from alina.venue.faults import Fault, FaultScript
@@ -124,7 +124,8 @@ class VenueDoor:
 
     def _asked(self, request: web.Request) -> LocalExchange:
         """The account that a request is of. Nothing of it is shown before its signature is checked."""
-        return self._accounts.get(request.headers.get(KEY_HEADER, ""), self._exchange)
+        keys = (request.headers.get(name, "") for name in (KEY_HEADER, kraken_signing.KEY_HEADER))
+        return next((self._accounts[key] for key in keys if key in self._accounts), self._exchange)
 
     def _signed(self, request: web.Request) -> Signing:
         return self._signing.get(request.headers.get(KEY_HEADER, ""), self._signing[self._spec.api_key])

@@ -102,7 +102,8 @@ def _is_named(order: VenueOrder, params: Params) -> bool:
 def open_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
     wanted = params.text("cl_ord_id") if params.has("cl_ord_id") else None
     shown = [one for one in exchange.engine.open_orders() if exchange.shows(one.order_id)]
-    return {"open": _told(exchange, (one for one in shown if wanted in (None, one.client_order_id)))}
+    named = [one for one in shown if wanted in (None, one.client_order_id)]
+    return {"open": _told(exchange, params, named)}
 
 
 def closed_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
@@ -115,7 +116,7 @@ def closed_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
         found = _of_all_markets(exchange, _page(params, most))
     closed = [one for one in found if not one.status.is_open and exchange.shows(one.order_id)]
     closed.sort(key=lambda one: (one.updated_ms, one.order_id), reverse=True)
-    return {"closed": _told(exchange, closed[offset : offset + _PAGE]), "count": len(closed)}
+    return {"closed": _told(exchange, params, closed[offset : offset + _PAGE]), "count": len(closed)}
 
 
 def _of_client(exchange: LocalExchange, client_order_id: str) -> list[VenueOrder]:
@@ -128,7 +129,7 @@ def _of_all_markets(exchange: LocalExchange, page: Page) -> list[VenueOrder]:
 
 
 def query_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
-    """Those of the named ones that there are, with their trades."""
+    """Those of the named ones that there are."""
     numbers = [number_of(txid) for txid in params.text("txid").split(",")][:_PAGE]
     found = (
         exchange.store.order(symbol, order_id=number)
@@ -137,12 +138,7 @@ def query_orders(exchange: LocalExchange, params: Params, _now: int) -> Any:
         if number is not None
     )
     shown = [one for one in found if one is not None and exchange.shows(one.order_id)]
-    return {
-        order_txid(one.order_id): wire.order(
-            one, exchange.markets[one.symbol].rules, _fills(exchange, one.symbol, order_id=one.order_id)
-        )
-        for one in shown
-    }
+    return _told(exchange, params, shown)
 
 
 def trades_history(exchange: LocalExchange, params: Params, _now: int) -> Any:
@@ -196,8 +192,17 @@ def _page(params: Params, limit: int) -> Page:
     )
 
 
-def _told(exchange: LocalExchange, orders: Iterable[VenueOrder]) -> dict[str, Any]:
-    return {order_txid(one.order_id): wire.order(one, exchange.markets[one.symbol].rules) for one in orders}
+def _told(exchange: LocalExchange, params: Params, orders: Iterable[VenueOrder]) -> dict[str, Any]:
+    with_trades = params.has("trades") and params.text("trades").lower() == "true"
+    return {
+        order_txid(one.order_id): wire.order(
+            one,
+            exchange.markets[one.symbol].rules,
+            _fills(exchange, one.symbol, order_id=one.order_id),
+            with_trades=with_trades,
+        )
+        for one in orders
+    }
 
 
 def _told_trades(exchange: LocalExchange, fills: Iterable[VenueFill]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Records as Kraken's JSON. Amounts are text; times are seconds of market time with their fraction."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -162,8 +162,10 @@ def description(request: OrderRequest | VenueOrder, rules: Rules) -> str:
     return f"{text} {number(request.stop_price)}{limit}"
 
 
-def order(one: VenueOrder, rules: Rules, fills: Iterable[VenueFill] | None = None) -> dict[str, Any]:
-    """As OpenOrders, ClosedOrders and QueryOrders tell it; with its trades where they are given."""
+def order(
+    one: VenueOrder, rules: Rules, fills: Collection[VenueFill], *, with_trades: bool
+) -> dict[str, Any]:
+    """As OpenOrders, ClosedOrders and QueryOrders tell it. `fills` are all of its trades."""
     state, reason = _STATES[one.status]
     average = one.filled_notional / one.filled_quantity if one.filled_quantity else Decimal(0)
     told: dict[str, Any] = {
@@ -179,7 +181,7 @@ def order(one: VenueOrder, rules: Rules, fills: Iterable[VenueFill] | None = Non
         "vol": number(one.quantity),
         "vol_exec": number(one.filled_quantity),
         "cost": number(one.filled_notional),
-        "fee": "0.00000000",
+        "fee": number(sum((fill.fee for fill in fills), Decimal(0))),
         "price": f"{average:.12f}",
         "stopprice": number(one.stop_price or Decimal(0)),
         "limitprice": number(one.limit_price or Decimal(0)) if one.kind.is_stop else number(Decimal(0)),
@@ -188,10 +190,8 @@ def order(one: VenueOrder, rules: Rules, fills: Iterable[VenueFill] | None = Non
     }
     if not one.status.is_open:
         told["closetm"] = seconds(one.updated_ms)
-    if fills is not None:
-        fills = list(fills)
+    if with_trades:
         told["trades"] = [trade_txid(fill.trade_id) for fill in fills]
-        told["fee"] = number(sum((fill.fee for fill in fills), Decimal(0)))
     return told
 
 

@@ -146,6 +146,9 @@ def test_a_market_order_is_filled_and_its_fees_are_paid_in_quote(client: Any) ->
     paid = sum(trade["cost"] + trade["fee"]["cost"] for trade in trades)
     assert before["USDT"]["total"] - after["USDT"]["total"] == pytest.approx(paid, abs=1e-6)
     assert sum(trade["fee"]["cost"] for trade in trades) == pytest.approx(order["cost"] * 0.0026, abs=1e-6)
+    [closed] = [one for one in client.fetch_closed_orders(SYMBOL) if one["id"] == placed["id"]]
+    assert (closed["fee"]["cost"], closed["fee"]["currency"]) == (order["fee"]["cost"], "USDT")
+    assert float(order["fee"]["cost"]) == pytest.approx(sum(trade["fee"]["cost"] for trade in trades))
     assert placed["id"] in {trade["order"] for trade in client.fetch_my_trades(SYMBOL)}
     assert client.fetch_my_trades("ETH/BTC") == []
     assert client.fetch_trades(SYMBOL)[-1]["side"] == "buy"
