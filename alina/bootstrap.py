@@ -168,10 +168,9 @@ def make_exchange(settings: Settings, keys: Keys, redis_url: str | None = None) 
 
     section = settings.market.exchange
     window = settings.execution.receive_window // timedelta(milliseconds=1)
-    defaults: dict[str, Any] = {"options": {"recvWindow": window}}
+    options = merged({"options": {"recvWindow": window}}, section.options)
     if section.mode == "paper":
-        defaults = merged(defaults, _paper_options(settings))
-    options = merged(defaults, section.options)
+        options = merged(options, _paper_options(settings))  # on top: no option sends a paper order elsewhere
     is_limited = section.mode == "live" or settings.market.venue.has_limits
     return CcxtExchange(
         section.id,

@@ -1,5 +1,6 @@
 """Commands that start, show and stop what runs."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from alina.cli.system import Places
 
 
-def up(context: typer.Context, as_json: AsJson = False) -> None:
+def up(
+    context: typer.Context,
+    paper: Annotated[
+        str | None, typer.Option(help="Trade on paper against this exchange's live market, e.g. kraken.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Run the system until Ctrl-C.
 
     Servers, workers, schedule, Flower and metrics, each only if nobody else runs it.
@@ -25,6 +32,11 @@ def up(context: typer.Context, as_json: AsJson = False) -> None:
     from alina.log import configure_logging
 
     settings = settings_of(context)
+    if paper is not None:
+        from alina.cli.data_files import mirrored
+
+        os.environ.update(mirrored(settings, paper))  # every process of the system inherits it
+        settings = settings_of(context)
     configure_logging(settings.logging.level, settings.logging.format)
     run_system(settings, print_json if as_json else _announce)
 

@@ -127,7 +127,7 @@ class VenueSection(Section):
     port: Port = Field(0, description="0: chosen at the first start and kept")
     data: tuple[str, ...] = Field(
         ("BTC/USDT=sample",),
-        description="SYMBOL=FILE each; `sample` is shipped; synthetic:SEED",
+        description="SYMBOL=FILE each; or sample, synthetic:SEED, mirror:kraken",
     )
     speed: PositiveAmount = Field(
         Decimal("1"), description="market seconds a wall second; 3600: an hour a second"

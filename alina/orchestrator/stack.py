@@ -81,6 +81,7 @@ def venue_spec(settings: Settings, folder: DataFolder, home: Path) -> VenueSpec:
         fee_asset_prices=venue.fee_asset_prices,
         weight_limit=venue.weight_limit,
         order_limit_10s=venue.order_limit_10s,
+        mirror_options=settings.market.exchange.options,
         api_key=folder.secret("venue_api_key"),
         secret=folder.secret("venue_secret"),
     )

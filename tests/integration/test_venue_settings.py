@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from alina import bootstrap
-from alina.config import Settings
+from alina.cli.data_files import mirrored
+from alina.config import Settings, load_settings
 from alina.embedded.folder import DataFolder
-from alina.errors import ExchangeUnavailable
+from alina.errors import ConfigError, ExchangeUnavailable
 from alina.exchange.budget import SharedBudget
 from alina.exchange.budget_server import BudgetServer
 from alina.orchestrator.stack import VENUE, venue_spec
@@ -60,4 +61,38 @@ def test_the_budget_is_shared_where_the_venue_has_limits(
     with pytest.raises(ExchangeUnavailable) as caught:
         exchange.market("BTC/USDT")
     assert ("not sent" in str(caught.value)) == is_limited
+    exchange.close()
+
+
+def test_paper_trading_against_a_live_market_mirrors_every_symbol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"system: {{data_folder: {tmp_path}}}\n"
+        "market: {exchange: {mode: live, options: {hostname: other}}, symbols: [BTC/USDT, ETH/USDT]}\n"
+    )
+    for exchange_id, dialect in (("kraken", "kraken"), ("okx", "binance")):
+        for name, value in mirrored(load_settings(config), exchange_id).items():
+            monkeypatch.setenv(name, value)
+        spec = venue_spec(load_settings(config), DataFolder(tmp_path), tmp_path)
+        assert [(one.symbol, one.data) for one in spec.listings] == [
+            ("BTC/USDT", f"mirror:{exchange_id}:1h"),
+            ("ETH/USDT", f"mirror:{exchange_id}:1h"),
+        ]
+        assert (spec.dialect, spec.speed, spec.mirror_options) == (dialect, 1, {"hostname": "other"})
+        assert "__" in name  # so that the processes of the system inherit it
+    with pytest.raises(ConfigError, match="no such exchange"):
+        mirrored(load_settings(config), "nowhere")
+
+
+def test_no_option_sends_a_paper_order_to_another_server(tmp_path: Path) -> None:
+    (tmp_path / VENUE).mkdir()
+    (tmp_path / VENUE / "venue.url").write_text("http://127.0.0.1:9")
+    elsewhere = {"urls": {"api": {"private": "http://127.0.0.1:10/api/v3"}}}
+    settings = Settings.model_validate(
+        {"system": {"data_folder": tmp_path}, "market": {"exchange": {"options": elsewhere}}}
+    )
+    exchange = bootstrap.make_exchange(settings, bootstrap.NO_KEYS)
+    assert exchange._client.api.urls["api"]["private"] == "http://127.0.0.1:9/api/v3"
     exchange.close()
