@@ -109,9 +109,11 @@ def expected_maximum(trials: int, deviation: float) -> float:
 def deflated_sharpe(chosen: Series, trials: Sequence[float]) -> float | None:
     """The probability that the chosen trial's true Sharpe ratio exceeds 0, knowing what it was chosen from.
 
-    `chosen` are its returns a bar, `trials` every distinct trial's ratio a bar, its own among them. Trials
-    that resemble each other count as if independent: the answer errs to the careful side (Bailey and Lopez
-    de Prado 2014).
+    `chosen` are its returns a bar, `trials` every distinct trial's ratio a bar, its own among them (Bailey
+    and Lopez de Prado 2014). Their spread says how far luck alone reaches. Trials with skill widen it too,
+    so it counts at most as what chance gives to ratios without skill: 1 / sqrt(bars - 1).
     """
-    deviation = float(np.std(np.array(trials), ddof=1)) if len(trials) > 1 else 0.0
+    if len(trials) < 2:
+        return probabilistic_sharpe(chosen)
+    deviation = min(float(np.std(np.array(trials), ddof=1)), 1 / sqrt(len(chosen) - 1))
     return probabilistic_sharpe(chosen, above=expected_maximum(len(trials), deviation))
