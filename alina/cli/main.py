@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from alina.cli import approvals, data, doing, markets, prompts, reading, running, setup, stopping, venue
+from alina.cli import (
+    approvals,
+    backtest,
+    data,
+    doing,
+    markets,
+    optimize,
+    prompts,
+    reading,
+    running,
+    setup,
+    stopping,
+    venue,
+)
 from alina.cli.options import Options
 from alina.errors import AlinaError
 
@@ -32,6 +45,8 @@ for command in (
     running.status,
     running.down,
     doing.run,
+    backtest.backtest,
+    optimize.optimize,
     stopping.halt,
     stopping.resume,
     reading.decisions,
