@@ -1,6 +1,6 @@
 """`alina backtest`: an agent over recorded candles, by the running system's own cycle and kernel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from alina.errors import ConfigError
 if TYPE_CHECKING:
     from alina.backtest.answers import KeptAnswers
     from alina.backtest.equity import Outcome
+    from alina.backtest.lookahead import MakeWorld
     from alina.config import Settings
     from alina.venue.candles_csv import Series
 
@@ -35,12 +36,19 @@ def backtest(
     ] = None,
     cash: Annotated[str | None, typer.Option(help="Quote to begin with. Default: the venue's.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the report.")] = None,
+    check_lookahead: Annotated[
+        bool,
+        typer.Option("--check-lookahead", help="Instead, name what knew the future; exit code 1 if any."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Trade recorded candles with an agent, and say what came of it. A second run asks no model again."""
     settings = settings_of(context)
     series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
     settings = with_choices(settings, series, model, cash)
+    if check_lookahead:
+        _check(settings, series, agent, (since, until), as_json=as_json)
+        return
     kept, outcome = _run(settings, series, agent, (since, until), quiet=as_json)
     _tell(outcome, kept, out, as_json=as_json)
 
@@ -98,13 +106,50 @@ def _run(
     quiet: bool,
 ) -> "tuple[KeptAnswers | None, Outcome]":
     """The finished run, and the answers it stood on where it asked a model."""
-    from alina import bootstrap
     from alina.backtest import loop
-    from alina.backtest.answers import KeptAnswers
-    from alina.backtest.runtime import make_world
-    from alina.domain.records import ms_from_utc
 
     kept: list[KeptAnswers] = []
+    world = _maker(settings, agent, span, kept)(series, None, None)
+    with _Bar(world.start_ms, world.end_ms, quiet=quiet) as progress:
+        outcome = loop.run(world, progress=progress)
+    return (kept[0] if kept else None), outcome
+
+
+def _check(
+    settings: "Settings",
+    series: "dict[str, Series]",
+    agent: str,
+    span: tuple[datetime | None, datetime | None],
+    *,
+    as_json: bool,
+) -> None:
+    """Say which parts looked ahead. Exits with 1 if one did."""
+    from alina.backtest import lookahead
+
+    findings = lookahead.check(_maker(settings, agent, span, []), series)
+    if as_json:
+        print_json({"looked_ahead": findings})
+    for line in () if as_json else map(str, findings):
+        say(line)
+    if findings:
+        raise typer.Exit(1)
+    if not as_json:
+        say(f"{agent} says the same with the future removed and with it poisoned: nothing looked ahead")
+
+
+def _maker(
+    settings: "Settings",
+    agent: str,
+    span: tuple[datetime | None, datetime | None],
+    kept: "list[KeptAnswers]",
+) -> "MakeWorld":
+    """Makes worlds within the span; the model's answers, opened once, are left in `kept`."""
+    from alina import bootstrap
+    from alina.backtest.answers import KeptAnswers
+    from alina.backtest.runtime import World, make_world
+    from alina.domain.records import ms_from_utc
+
+    begin, end = (None if one is None else ms_from_utc(one.replace(tzinfo=UTC)) for one in span)
 
     def model() -> KeptAnswers:
         if not kept:
@@ -113,11 +158,12 @@ def _run(
             kept.append(KeptAnswers(lambda: opened, opened.identity, path))
         return kept[0]
 
-    begin, end = (None if one is None else ms_from_utc(one.replace(tzinfo=UTC)) for one in span)
-    world = make_world(settings, series, agent=agent, model=model, start_ms=begin, end_ms=end)
-    with _Bar(world.start_ms, world.end_ms, quiet=quiet) as progress:
-        outcome = loop.run(world, progress=progress)
-    return (kept[0] if kept else None), outcome
+    def make(series: "Mapping[str, Series]", start_ms: int | None, end_ms: int | None) -> World:
+        return make_world(
+            settings, series, agent=agent, model=model, start_ms=start_ms or begin, end_ms=end_ms or end
+        )
+
+    return make
 
 
 class _Bar:

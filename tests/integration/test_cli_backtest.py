@@ -66,3 +66,9 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_2(
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+def test_what_looked_ahead_is_asked_for_by_an_option(command: InProcess) -> None:
+    said = command("backtest", "--agent", "rule", "--check-lookahead")
+    assert said.code == 0, said.err
+    assert "nothing looked ahead" in said.out
