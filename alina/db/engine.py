@@ -1,16 +1,18 @@
 """The way to Postgres: engine, sessions, and one transaction with errors in the project's words."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from alina.errors import ConfigError, DatabaseUnavailable, TransientError
 
@@ -31,9 +33,10 @@ _REPEATABLE = {
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
-def make_engine(url: str, *, poolclass: type[Pool] | None = None) -> Engine:
-    """An engine on psycopg2 that checks a pooled connection before use and speaks UTC.
+def make_engine(url: str, *, poolclass: type[Pool] | None = None, trusted_seconds: float = 1.0) -> Engine:
+    """An engine on psycopg2 that speaks UTC, and checks a connection that was idle longer before use.
 
+    One that breaks in use ends its transaction with DatabaseUnavailable, and every other of the pool with it.
     Accepts postgresql:// and postgresql+psycopg2://. Raises ConfigError for anything else.
     """
     try:
@@ -42,13 +45,35 @@ def make_engine(url: str, *, poolclass: type[Pool] | None = None) -> Engine:
         raise ConfigError("ALINA_DATABASE_URL is not a URL: write postgresql://user@host/database") from None
     if parsed.drivername not in _DRIVERS:
         raise ConfigError(f"ALINA_DATABASE_URL begins with {parsed.drivername}://: write postgresql://")
-    return create_engine(
+    engine = create_engine(
         parsed.set(drivername="postgresql+psycopg2"),
         poolclass=poolclass,
-        pool_pre_ping=True,
         json_serializer=json_text,
         connect_args={"options": _OPTIONS, "application_name": "alina", "connect_timeout": 5},
     )
+    _check_idle_connections(engine, trusted_seconds)
+    return engine
+
+
+def _check_idle_connections(engine: Engine, trusted_seconds: float) -> None:
+    """Ask a connection for a sign of life before use, but none that gave one just now.
+
+    SQLAlchemy's own check (`pool_pre_ping`) costs each transaction a round trip.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _checked_in(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _checked_out(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None or time.monotonic() - used_at < trusted_seconds:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool makes another
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:

@@ -156,6 +156,18 @@ def test_a_connection_that_breaks_is_a_database_that_is_unavailable(factory: Fac
         assert session.scalar(text("SELECT 1")) == 1
 
 
+def test_a_connection_that_broke_while_it_was_idle_is_not_used_again(engine: Engine) -> None:
+    pooled = make_engine(engine.url.render_as_string(hide_password=False), trusted_seconds=0)
+    with pooled.connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    with engine.begin() as killer:
+        assert killer.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+    with pooled.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
+    pooled.dispose()
+
+
 def test_times_are_utc_whatever_the_server_prefers(factory: Factory) -> None:
     with transaction(factory) as session:
         assert session.scalar(text("SHOW timezone")) == "UTC"
