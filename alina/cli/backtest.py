@@ -42,7 +42,12 @@ def backtest(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trade recorded candles with an agent, and say what came of it. A second run asks no model again."""
+    """Trade recorded candles with an agent, and say what came of it.
+
+    A second run asks no model again.
+
+    Example: alina backtest --agent rule --data candles --out report
+    """
     settings = settings_of(context)
     series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
     settings = with_choices(settings, series, model, cash)
