@@ -139,7 +139,7 @@ def _check(
     if findings:
         raise typer.Exit(1)
     if not as_json:
-        say(f"{agent} says the same with the future removed and with it poisoned: nothing looked ahead")
+        say(f"with the future removed or poisoned {agent} says the same: nothing looked ahead at the cuts")
 
 
 def _maker(
