@@ -76,9 +76,8 @@ def _sell(runtime: Runtime, position: Position) -> None:
 def _is_sellable(runtime: Runtime, position: Position) -> bool:
     """Whether the exchange would take an order for all of it."""
     market = runtime.exchange.market(position.symbol)
-    quantity = market.quantity_down(position.quantity)
     price = runtime.exchange.ticker(position.symbol).bid
-    return quantity > 0 and quantity >= market.min_quantity and quantity * price >= market.min_notional
+    return not protection.is_dust(market, market.quantity_down(position.quantity), price)
 
 
 def _remaining(runtime: Runtime, wish: WindDown) -> tuple[list[str], bool]:
