@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from alina.db.tables import DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow
+from alina.domain.decisions import Proposal
 from alina.domain.market import Market
 from alina.domain.orders import Fill, OrderSide
 from alina.errors import LedgerError
@@ -96,10 +97,42 @@ def _move(
 ) -> PositionRow:
     """Apply one fill to the open position: additions only, so their order does not matter."""
     position = open_position_row(session, order.account, order.symbol)
-    if fill.side is OrderSide.BUY:
-        position = position or _opened(session, order, fill)
-        add_buy(position, fill, market, fee_rate)
-        return position
+    if fill.side is OrderSide.SELL:
+        return take_sale(position, fill, market, fee_rate)
+    if position is None:
+        query = select(ProposalRow).join(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
+        proposal = session.scalars(query.where(DecisionRow.id == order.decision_id)).one()
+        position = opened(order, fill, proposal)
+        session.add(position)
+    add_buy(position, fill, market, fee_rate)
+    return position
+
+
+def opened(order: OrderRow, fill: Fill, proposal: Proposal | ProposalRow) -> PositionRow:
+    """A new, still empty position, protected as the order's proposal says."""
+    nothing = Decimal(0)
+    return PositionRow(
+        id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
+        account=order.account,
+        symbol=order.symbol,
+        quantity=nothing,
+        bought_quantity=nothing,
+        sold_quantity=nothing,
+        cost=nothing,
+        proceeds=nothing,
+        opened_at=fill.executed_at,
+        opened_by=order.client_order_id,
+        agent=proposal.agent,
+        stop_price=proposal.stop_price,
+        take_profit_price=proposal.take_profit_price,
+        close_after=proposal.close_after,
+    )
+
+
+def take_sale(
+    position: PositionRow | None, fill: Fill, market: Market, fee_rate: Decimal | None
+) -> PositionRow:
+    """Take a sale of ours off what is held. Raises LedgerError if less is."""
     sold = base_sold(fill, market)
     if position is None or sold > position.quantity:
         held = position.quantity if position is not None else 0
@@ -140,31 +173,6 @@ def quote_fee(fill: Fill, market: Market, fee_rate: Decimal | None) -> Decimal:
 
 def _base_fee(fill: Fill, market: Market) -> Decimal:
     return fill.fee if fill.fee_asset == market.base else Decimal(0)
-
-
-def _opened(session: Session, order: OrderRow, fill: Fill) -> PositionRow:
-    """A new, still empty position, protected as the order's proposal says."""
-    query = select(ProposalRow).join(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
-    proposal = session.scalars(query.where(DecisionRow.id == order.decision_id)).one()
-    nothing = Decimal(0)
-    position = PositionRow(
-        id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
-        account=order.account,
-        symbol=order.symbol,
-        quantity=nothing,
-        bought_quantity=nothing,
-        sold_quantity=nothing,
-        cost=nothing,
-        proceeds=nothing,
-        opened_at=fill.executed_at,
-        opened_by=order.client_order_id,
-        agent=proposal.agent,
-        stop_price=proposal.stop_price,
-        take_profit_price=proposal.take_profit_price,
-        close_after=proposal.close_after,
-    )
-    session.add(position)
-    return position
 
 
 def _row(

@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from alina.db.tables import OrderRow, PositionRow
 from alina.domain.activity import Activity, ActivityQuery
@@ -19,12 +19,11 @@ from alina.ledger.fills import (
     DIGITS,
     Fills,
     add_buy,
-    add_sale,
-    base_sold,
     check_fill,
     is_third_asset,
-    quote_fee,
+    opened,
     smallest_sale,
+    take_sale,
 )
 from alina.ledger.in_memory_accounts import InMemoryAccounts
 from alina.ledger.in_memory_rows import EquityHistory, RecordedFill, Reservation, Rows
@@ -85,41 +84,14 @@ class InMemoryFills(InMemoryOrders, Fills):
             rows.last_fill[position.id] = recorded
 
     def _move(self, order: OrderRow, fill: Fill, market: Market, fee_rate: Decimal | None) -> PositionRow:
-        position = self._rows.open.get((order.account, order.symbol))
-        if fill.side is OrderSide.BUY:
-            position = position or self._opened(order, fill)
-            add_buy(position, fill, market, fee_rate)
-            return position
-        sold = base_sold(fill, market)
-        if position is None or sold > position.quantity:
-            held = position.quantity if position is not None else 0
-            raise LedgerError(
-                f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first"
-            )
-        add_sale(position, sold, fill.notional - quote_fee(fill, market, fee_rate))
-        return position
-
-    def _opened(self, order: OrderRow, fill: Fill) -> PositionRow:
-        proposal = self._proposal_of(order)
-        position = PositionRow(
-            id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
-            account=order.account,
-            symbol=order.symbol,
-            quantity=_NOTHING,
-            bought_quantity=_NOTHING,
-            sold_quantity=_NOTHING,
-            cost=_NOTHING,
-            proceeds=_NOTHING,
-            opened_at=fill.executed_at,
-            opened_by=order.client_order_id,
-            agent=proposal.agent,
-            stop_price=proposal.stop_price,
-            take_profit_price=proposal.take_profit_price,
-            close_after=proposal.close_after,
-            closed_at=None,
-            close_reason=None,
-        )
-        self._rows.positions[position.id] = self._rows.open[order.account, order.symbol] = position
+        rows, key = self._rows, (order.account, order.symbol)
+        position = rows.open.get(key)
+        if fill.side is OrderSide.SELL:
+            return take_sale(position, fill, market, fee_rate)
+        if position is None:
+            position = opened(order, fill, self._proposal_of(order))
+            rows.positions[position.id] = rows.open[key] = position
+        add_buy(position, fill, market, fee_rate)
         return position
 
     def _proposal_of(self, order: OrderRow) -> Proposal:
