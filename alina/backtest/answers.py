@@ -31,14 +31,18 @@ class KeptAnswers:
     def identity(self) -> ModelIdentity:
         return self._identity
 
-    def complete(self, request: CompletionRequest) -> Completion:
+    def complete(
+        self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
         """The kept answer, or the model's, kept before it is returned. Raises what the model raises."""
         key = answer_key(self._identity, request)
         kept = self._known.get(key)
         if kept is not None:
             self.found += 1
+            if on_text is not None:
+                on_text(kept["text"])
             return Completion(model=self._identity, **kept)
-        completion = self._model().complete(request)
+        completion = self._model().complete(request, on_text)
         self.asked += 1
         values = asdict(completion)
         del values["model"]

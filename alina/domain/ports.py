@@ -1,6 +1,6 @@
 """Every seam between packages, on one page. Implementations are picked in bootstrap.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -82,8 +82,31 @@ class Model(Protocol):
     @property
     def identity(self) -> ModelIdentity: ...
 
-    def complete(self, request: CompletionRequest) -> Completion:
-        """Answer once. Raises ModelBusy at the deadline, ModelError if the prompt does not fit."""
+    def complete(
+        self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
+        """Answer once. Raises ModelBusy at the deadline, ModelError if the prompt does not fit.
+
+        `on_text` is given each piece of the text as it is written; it neither waits nor raises.
+        """
+        ...
+
+
+class AnswerStream(Protocol):
+    """The answer of one run, told while it is written. No method waits, and none raises."""
+
+    def begin(self, attempt: int) -> None:
+        """A model begins to answer: what was told before is void."""
+        ...
+
+    def text(self, piece: str) -> None: ...
+
+    def end(self, completion: Completion) -> None:
+        """The answer is whole."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """There is no answer, or none that can be used."""
         ...
 
 

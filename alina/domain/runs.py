@@ -28,16 +28,18 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity(Record):
-    """Which weights and which engine answered. Two equal identities give equal text."""
+    """Which weights and which engine answered, in which layout. Two equal identities give equal text."""
 
     name: str
     backend: str  # "llama_cpp", "scripted"
     #: SHA-256 of the model file
     sha256: str
-    #: version of the engine's build
+    #: the engine's version and build, and what of this processor it uses
     build: str
     context_length: int
     threads: int
+    #: prompt tokens evaluated at once; 0 where the engine knows no such thing
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Everything that touches llama-cpp-python's own classes is here and in `sampling`.
 """
 
+import ctypes
 import re
 from collections import deque
 from collections.abc import Callable, Generator
@@ -14,6 +15,7 @@ from typing import Any
 
 import llama_cpp
 from jinja2 import TemplateError
+from llama_cpp._ggml import libggml
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from alina.domain.runs import Message
@@ -21,7 +23,7 @@ from alina.errors import ModelError, ModelUnavailable
 from alina.llm.sampling import Sampler
 
 #: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
-_BATCH = 64
+BATCH = 64
 _ERROR_LEVEL = 4  # ggml_log_level
 _complaints: deque[str] = deque(maxlen=2)
 
@@ -31,6 +33,19 @@ def _keep_errors(level: int, text: bytes, user_data: Any) -> None:
     """Stands in for llama.cpp's own printing: its errors explain a failed load."""
     if level == _ERROR_LEVEL:
         _complaints.append(text.decode(errors="replace").strip())
+
+
+def build() -> str:
+    """The version of llama-cpp-python, of the ggml in it, and what of this processor that one uses.
+
+    Texts are the same bit for bit only where all of it is.
+    """
+    parts = []
+    for function in (libggml.ggml_version, libggml.ggml_commit):
+        function.restype = ctypes.c_char_p
+        parts.append(function().decode())
+    features = re.findall(r"(\w+) = 1\b", llama_cpp.llama_print_system_info().decode())
+    return f"{llama_cpp.__version__}, ggml {'-'.join(parts)}, {' '.join(features)}"
 
 
 class Engine:
@@ -44,7 +59,7 @@ class Engine:
             self._llama = llama_cpp.Llama(
                 str(path),
                 n_ctx=context_length,
-                n_batch=_BATCH,
+                n_batch=BATCH,
                 n_threads=threads,
                 n_threads_batch=threads,
                 verbose=False,
@@ -82,9 +97,9 @@ class Engine:
         `interrupt` is called before each evaluation and stops generation by raising.
         """
         with Sampler(self._llama, grammar, temperature, seed) as sampler:
-            for start in range(self._rewind(prompt), len(prompt), _BATCH):
+            for start in range(self._rewind(prompt), len(prompt), BATCH):
                 interrupt()
-                self._evaluate(prompt[start : start + _BATCH])
+                self._evaluate(prompt[start : start + BATCH])
             self._evaluated = prompt
             while not sampler.ends_answer(token := sampler.next_token()):
                 yield token
@@ -100,7 +115,7 @@ class Engine:
         pairs = zip(prompt, self._evaluated, strict=False)
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         # The last token is always evaluated again: the first draw needs its logits.
-        kept = min(common, len(prompt) - 1) // _BATCH * _BATCH
+        kept = min(common, len(prompt) - 1) // BATCH * BATCH
         self._evaluated = []
         memory = llama_cpp.llama_get_memory(self._llama.ctx)
         if not llama_cpp.llama_memory_seq_rm(memory, 0, kept, -1):
@@ -109,8 +124,9 @@ class Engine:
         self._llama.n_tokens = kept
         return kept
 
-    def text(self, tokens: list[int]) -> str:
-        return self._llama.detokenize(tokens).decode(errors="replace")
+    def spelt(self, token: int) -> bytes:
+        """The token's part of the text, in UTF-8; a character may go on in the next one's."""
+        return self._llama.detokenize([token])
 
     def _evaluate(self, tokens: list[int]) -> None:
         try:

@@ -6,6 +6,7 @@ request alone. Put what stays the same first: whole batches that two prompts in 
 with are evaluated once.
 """
 
+import codecs
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,9 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
-import llama_cpp
-
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
 from alina.errors import ModelBusy
-from alina.llm.engine import Engine
+from alina.llm.engine import Engine, build
 from alina.llm.grammar import grammar_from_schema
 from alina.llm.limits import check_fits
 
@@ -36,7 +35,7 @@ class LlamaCppModel:
             name=path.name,
             backend="llama_cpp",
             sha256=sha256,
-            build=llama_cpp.__version__,
+            build=build(),
             context_length=context_length,
             threads=threads,
         )
@@ -45,7 +44,9 @@ class LlamaCppModel:
     def identity(self) -> ModelIdentity:
         return self._identity
 
-    def complete(self, request: CompletionRequest) -> Completion:
+    def complete(
+        self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
         """Answer once, in the property order of `request.json_schema`.
 
         A stored schema must therefore keep its order: as JSON text, never as jsonb.
@@ -56,15 +57,14 @@ class LlamaCppModel:
         deadline = started + float(request.deadline_seconds)
         with self._turn(request.deadline_seconds):
             prompt = self._fitting_prompt(request)
-            tokens, finish_reason = self._answer(request, prompt, deadline)
-            text = self._engine.text(tokens)
+            text, tokens = self._answer(request, prompt, deadline, on_text)
         return Completion(
             text=text,
             model=self._identity,
             prompt_tokens=len(prompt),
-            completion_tokens=len(tokens),
+            completion_tokens=tokens,
             elapsed_ms=int((time.monotonic() - started) * 1000),
-            finish_reason=finish_reason,
+            finish_reason="length" if tokens == request.max_tokens else "stop",
         )
 
     @contextmanager
@@ -83,9 +83,13 @@ class LlamaCppModel:
         return prompt
 
     def _answer(
-        self, request: CompletionRequest, prompt: list[int], deadline: float
-    ) -> tuple[list[int], str]:
-        tokens: list[int] = []
+        self,
+        request: CompletionRequest,
+        prompt: list[int],
+        deadline: float,
+        on_text: Callable[[str], None] | None,
+    ) -> tuple[str, int]:
+        """The text and the number of its tokens."""
         generated = self._engine.generate(
             prompt,
             grammar=None if request.json_schema is None else _grammar(json.dumps(request.json_schema)),
@@ -95,8 +99,23 @@ class LlamaCppModel:
         )
         # Closed here, not by the collector: the sampler's memory is native.
         with closing(generated):
-            tokens.extend(islice(generated, request.max_tokens))
-        return tokens, "length" if len(tokens) == request.max_tokens else "stop"
+            return written(map(self._engine.spelt, islice(generated, request.max_tokens)), on_text)
+
+
+def written(parts: Iterator[bytes], on_text: Callable[[str], None] | None) -> tuple[str, int]:
+    """UTF-8 as it comes, told piece by piece: the whole text, and of how many parts it was made."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    pieces: list[str] = []
+
+    def tell(piece: str) -> None:
+        pieces.append(piece)
+        if piece and on_text is not None:
+            on_text(piece)
+
+    for part in parts:
+        tell(decoder.decode(part))
+    tell(decoder.decode(b"", final=True))
+    return "".join(pieces), len(pieces) - 1
 
 
 def _busy_after(deadline: float, seconds: Decimal) -> Callable[[], None]:

@@ -7,7 +7,7 @@ Each line of the file is one JSON object: the answer itself, `{"text": "..."}` f
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
@@ -37,7 +37,9 @@ class ScriptedModel:
     def identity(self) -> ModelIdentity:
         return self._identity
 
-    def complete(self, request: CompletionRequest) -> Completion:
+    def complete(
+        self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
         """The line that the seed picks, cut at `max_tokens`. Raises ModelBusy where the script says so."""
         prompt_tokens = sum(_tokens(message.content) for message in request.messages)
         check_fits(prompt_tokens, request, self._identity.context_length)
@@ -45,6 +47,9 @@ class ScriptedModel:
             raise ModelBusy(f"no answer within models.deadline of {request.deadline_seconds} s")
         text = _text(self._answers[request.seed % len(self._answers)])
         kept = text[: request.max_tokens * _TOKEN_CHARACTERS]
+        if on_text is not None:
+            for start in range(0, len(kept), _TOKEN_CHARACTERS):
+                on_text(kept[start : start + _TOKEN_CHARACTERS])
         return Completion(
             text=kept,
             model=self._identity,

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from alina.domain.ports import Model
+from alina.domain.ports import AnswerStream, Model
 from alina.domain.runs import Completion, CompletionRequest, Message, ModelCall
 from alina.errors import InvalidAnswer, ModelError
 from alina.llm.grammar import grammar_from_schema
@@ -42,10 +42,12 @@ def ask(
     temperature: Decimal,
     seed: int,
     deadline_seconds: Decimal,
+    stream: AnswerStream | None = None,
 ) -> Structured[AnswerT]:
     """Ask once and, if the answer does not fit, once more with what was wrong and the next seed.
 
-    `check` raises ValueError for an answer that fits the type but makes no sense.
+    `check` raises ValueError for an answer that fits the type but makes no sense. `stream` is told what is
+    answered while it is; its end is the caller's to tell.
     The deadline covers both. Raises ModelError, such as ModelBusy, if the first call does;
     if the second does, there is no answer and the error says so.
     """
@@ -57,11 +59,18 @@ def ask(
         seed=seed,
         deadline_seconds=deadline_seconds,
     )
-    first = ModelCall(attempt=1, request=request, completion=model.complete(request))
+    first = _called(model, 1, request, stream)
     try:
         return Structured(answer=_parsed(first, answer_type, check), calls=(first,), error=None)
     except InvalidAnswer as error:
-        return _ask_again(model, first, str(error), answer_type, check)
+        return _ask_again(model, first, str(error), answer_type, check, stream)
+
+
+def _called(model: Model, attempt: int, request: CompletionRequest, stream: AnswerStream | None) -> ModelCall:
+    if stream is None:
+        return ModelCall(attempt=attempt, request=request, completion=model.complete(request))
+    stream.begin(attempt)
+    return ModelCall(attempt=attempt, request=request, completion=model.complete(request, stream.text))
 
 
 def _ask_again(
@@ -70,12 +79,13 @@ def _ask_again(
     fault: str,
     answer_type: type[AnswerT],
     check: Callable[[AnswerT], None] | None,
+    stream: AnswerStream | None,
 ) -> Structured[AnswerT]:
     """The one repair, within what the first call left of the deadline."""
     calls: tuple[ModelCall, ...] = (first,)
     try:
         request = _repair(first, fault)
-        calls = (first, ModelCall(attempt=2, request=request, completion=model.complete(request)))
+        calls = (first, _called(model, 2, request, stream))
         return Structured(answer=_parsed(calls[-1], answer_type, check), calls=calls, error=None)
     except ModelError as error:
         return Structured(answer=None, calls=calls, error=f"{fault}; asked again: {error}")
@@ -122,13 +132,8 @@ def _faults(error: ValidationError) -> str:
 def replay(model: Model, call: ModelCall) -> Completion:
     """Answer a stored request again, without its hurry: a deadline has no part in the text.
 
-    Raises ModelError if `model` is not the one that answered then.
+    The text is the same where `model` has the identity of the one that answered then.
     """
-    if model.identity != call.completion.model:
-        raise ModelError(
-            f"this call was answered by {call.completion.model}, but {model.identity} is open: "
-            "name the same file, context_length and threads in config.yaml to replay it"
-        )
     return model.complete(replace(call.request, deadline_seconds=_REPLAY_DEADLINE))
 
 

@@ -74,6 +74,13 @@ def test_an_equal_request_gives_equal_text_whatever_was_asked_between(model: Mod
     assert model.complete(REQUEST).text == first
 
 
+def test_the_pieces_told_while_it_answers_are_the_text(model: Model) -> None:
+    for request in (REQUEST, replace(REQUEST, max_tokens=3), replace(REQUEST, json_schema=None)):
+        pieces: list[str] = []
+        assert model.complete(request, pieces.append).text == "".join(pieces)
+        assert len(pieces) > 1 or request.max_tokens == 3
+
+
 def test_any_whole_number_is_a_seed(model: Model) -> None:
     for seed in (2**32 - 1, 2**63):
         request = replace(REQUEST, seed=seed)
