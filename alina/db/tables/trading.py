@@ -91,7 +91,6 @@ class DecisionRow(Base):
         both_or_neither("reason_iff_denied", "verdict = 'denied'", "reason IS NOT NULL"),
         CheckConstraint("reason BETWEEN 100 AND 999", name="reason"),
         Index(None, "created_at"),
-        Index(None, "decided_at"),
         Index("ix_decisions_needs_approval", "id", postgresql_where=text("verdict = 'needs_approval'")),
     )
 
