@@ -19,6 +19,7 @@ from alina.config import Settings
 from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR, MONITOR
+from alina.domain.models import RegisteredModel
 from alina.domain.ports import Clock, Exchange, Model, Tool
 from alina.domain.runs import ModelIdentity
 from alina.embedded.folder import DataFolder
@@ -32,8 +33,7 @@ from alina.ledger import Ledger
 from alina.llm.registry import open_model
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
-from alina.orchestrator.runtime import Runtime, UnitOfWork
-from alina.orchestrator.snapshot import limits
+from alina.orchestrator.runtime import Runtime, UnitOfWork, limits
 from alina.orchestrator.stack import VENUE
 from alina.risk.checks import Check
 from alina.risk.registry import build as build_checks
@@ -242,6 +242,17 @@ def make_model(settings: Settings, like: ModelIdentity | None = None) -> Model:
         model_source(settings),
         context_length=like.context_length if like else settings.models.context_length,
         threads=like.threads if like else threads_a_child(settings),
+    )
+
+
+def open_registered(settings: Settings, registered: RegisteredModel) -> Model:
+    """A model of the registry, as a child of the inference worker would have it."""
+    facts = registered.facts
+    return open_model(
+        facts.source,
+        context_length=settings.models.context_length,
+        threads=threads_a_child(settings),
+        sha256=facts.sha256,
     )
 
 

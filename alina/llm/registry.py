@@ -1,4 +1,4 @@
-"""From `models.default` to an open model: where the file is, whether it is whole, and its hash.
+"""From a model's source to an open model: where the file is, whether it is whole, and its hash.
 
 A source is `package:MODULE/FILE` (a file inside an installed package), a path to a GGUF file,
 or `scripted:FILE.jsonl` (recorded answers, for tests and drills).
@@ -9,23 +9,26 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from alina.domain.models import ModelFacts
 from alina.domain.ports import Model
 from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.gguf_file import check_gguf
 from alina.llm.scripted import ScriptedModel, parse_script
 
-_PACKAGE, _SCRIPTED = "package:", "scripted:"
+_PACKAGE, _SCRIPTED, _PROVIDER = "package:", "scripted:", "provider:"
 
 
-def open_model(source: str, *, context_length: int, threads: int) -> Model:
+def open_model(source: str, *, context_length: int, threads: int, sha256: str | None = None) -> Model:
     """The model named by `source`, checked and loaded. Raises ModelUnavailable or ConfigError.
 
+    `sha256` is that of the registered file: another one under its name is refused.
     Call it in the process that will use it: a model opened before a fork hangs the children.
     """
     path = model_path(source)
+    _check_unchanged(path, sha256)
     if source.startswith(_SCRIPTED):
         return ScriptedModel(path.name, _script(path), context_length=context_length, threads=threads)
-    trained = check_gguf(path)
+    trained = check_gguf(path).context_length
     if trained is not None and context_length > trained:
         raise ConfigError(
             f"models.context_length {context_length} is more than {path.name} was trained for: "
@@ -46,6 +49,48 @@ def check_model(source: str) -> str:
     return f"{path.name}: GGUF, {path.stat().st_size / 1e6:.0f} MB, sha256 {file_sha256(path)[:12]}"
 
 
+def read_facts(source: str) -> ModelFacts:
+    """What the registry keeps of a model, read without loading it. A path becomes absolute.
+
+    Raises ModelUnavailable for a file that is missing, foreign, cut short, or no model to talk to.
+    """
+    if source.startswith(_PROVIDER):
+        return ModelFacts(source=source)
+    path = model_path(source)
+    size, sha256 = path.stat().st_size, file_sha256(path)
+    if source.startswith(_SCRIPTED):
+        parse_script(path.name, _script(path))
+        return ModelFacts(source=f"{_SCRIPTED}{path}", sha256=sha256, size_bytes=size)
+    facts = check_gguf(path)
+    if facts.template is None:
+        raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
+    return ModelFacts(
+        source=source if source.startswith(_PACKAGE) else str(path),
+        sha256=sha256,
+        size_bytes=size,
+        quantisation=facts.quantisation,
+        template=facts.template,
+        context_length=facts.context_length,
+        licence=facts.licence,
+    )
+
+
+def check_registered(facts: ModelFacts) -> None:
+    """Raise ModelUnavailable unless the model's file is still there, whole and the registered one."""
+    if facts.source.startswith(_PROVIDER):
+        return
+    check_model(facts.source)
+    _check_unchanged(model_path(facts.source), facts.sha256)
+
+
+def _check_unchanged(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and file_sha256(path) != sha256:
+        raise ModelUnavailable(
+            f"model file {path} has changed since it was registered: register it again with "
+            "`alina models add`, or put the former file back"
+        )
+
+
 def model_path(source: str) -> Path:
     """The file that `source` names. Raises ModelUnavailable if there is none."""
     if source.startswith(_PACKAGE):
@@ -53,7 +98,7 @@ def model_path(source: str) -> Path:
     else:
         path = Path(source.removeprefix(_SCRIPTED)).expanduser()
     if not path.is_file():
-        raise ModelUnavailable(f"models.default: {path} names no file: correct it")
+        raise ModelUnavailable(f"model {source!r} names no file: correct it, in models.default or here")
     return path.resolve()
 
 
@@ -85,7 +130,7 @@ def _inside_package(name: str) -> Path:
     spec = find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations or not file or ".." in Path(file).parts:
         raise ModelUnavailable(
-            f"models.default: package:{name} names no installed package: write package:MODULE/FILE, "
+            f"model 'package:{name}' names no installed package: write package:MODULE/FILE, "
             f"and install {module or 'the package'} if it is missing"
         )
     return Path(spec.submodule_search_locations[0]) / file

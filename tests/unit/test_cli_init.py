@@ -61,7 +61,11 @@ def test_the_version_is_told() -> None:
 COMMANDS = [info.callback.__name__ for info in main.app.registered_commands if info.callback]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "prompts", "prompts list", "prompts restore"])
+PROMPTS = [f"prompts {command}".strip() for command in ("", "list", "restore")]
+MODELS = [f"models {one}".strip() for one in ("", "list", "add", "probe", "bench", "activate", "retire")]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *PROMPTS, *MODELS])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     shown = RUNNER.invoke(main.app, [*command.split(), "--help"])
     assert shown.exit_code == 0

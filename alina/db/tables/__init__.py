@@ -4,6 +4,7 @@ from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow, SystemSt
 from alina.db.tables.base import Base
 from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
+from alina.db.tables.models import ModelRow
 from alina.db.tables.runs import AgentRow, ModelCallRow, PromptRevisionRow, PromptRow, RunRow
 from alina.db.tables.trading import (
     ApprovalRow,
@@ -35,6 +36,7 @@ __all__ = [
     "ForeignOrderRow",
     "MismatchRow",
     "ModelCallRow",
+    "ModelRow",
     "OrderRow",
     "PositionRow",
     "PromptRevisionRow",

