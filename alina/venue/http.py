@@ -86,6 +86,7 @@ class VenueDoor:
             self._add_binance(app)
         app.router.add_get("/venue/v1/clock", self._clock)
         if self._spec.faults:
+            app.router.add_post("/venue/v1/clock", self._move_clock)
             app.router.add_post("/venue/v1/faults", self._script_fault)
             app.router.add_get("/venue/v1/faults", self._report_faults)
             app.router.add_delete("/venue/v1/faults", self._clear_faults)
@@ -143,6 +144,17 @@ class VenueDoor:
                 "instance": self._exchange.instance,
             }
         )
+
+    async def _move_clock(self, request: web.Request) -> web.StreamResponse:
+        """Move the market on to a time, e.g. {"market": 1767225600000}; back it never goes."""
+        try:
+            moment = int(json.loads(await request.read())["market"])
+        except (ValueError, KeyError, TypeError):
+            return refused(Refusal(-1100, 'write the time as {"market": MILLISECONDS}'))
+        self._exchange.time.not_before(min(moment, self._exchange.time.end_ms))
+        for exchange in self._accounts.values():
+            exchange.advance()
+        return await self._clock(request)
 
     async def _script_fault(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
@@ -336,3 +338,18 @@ def test_all_of_the_api_fails_at_once_and_recovers_when_the_faults_are_cleared(
             ask()
     venue.faults.clear()
     assert client.fetch_time()
+
+
+def test_a_market_that_stands_still_is_moved_by_hand_and_never_back(venue: Venue) -> None:
+    def clock(body: bytes | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(f"{venue.url}/venue/v1/clock", data=body)  # noqa: S310  # loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            told: dict[str, Any] = json.load(answer)
+        return told
+
+    now = clock()["market"]
+    assert clock(json.dumps({"market": now + 60_000}).encode())["market"] == now + 60_000
+    assert clock(json.dumps({"market": now}).encode())["market"] == now + 60_000
+    with pytest.raises(HTTPError, match="400"):
+        clock(b"{}")
+    assert clock()["market"] == now + 60_000

@@ -118,11 +118,8 @@ def running_venue(
     )
     listed = (*names, "BNB/USDT") if fees_in_bnb else names
     _write_candles(home / "candles.csv", hours)
-    folder = home / "venue"
-    folder.mkdir(exist_ok=True)
-    (folder / "venue.url").unlink(missing_ok=True)
     spec = VenueSpec(
-        folder=folder,
+        folder=home / "venue",
         dialect=dialect,
         listings=tuple(Listing(name, str(home / "candles.csv")) for name in listed),
         speed=Decimal(speed),
@@ -133,16 +130,24 @@ def running_venue(
         faults=True,
         **bnb,
     )
-    spec.write(folder / "spec.json")
-    process = subprocess.Popen(
-        [*tethered(), sys.executable, "-m", "alina.venue", str(folder / "spec.json")],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        url = _url_when_ready(process, folder / "venue.url")
+    with served(spec) as url:
         settings = settings_for(home, names[0], "main", dialect=dialect)
         with closing(bootstrap.make_exchange(settings, KEYS)) as exchange:
             yield RunningVenue(home, url, names, exchange, bootstrap.make_clock(settings), dialect)
+
+
+@contextmanager
+def served(spec: VenueSpec) -> Iterator[str]:
+    """The URL of a venue process of this spec, ended afterwards."""
+    spec.folder.mkdir(exist_ok=True)
+    (spec.folder / "venue.url").unlink(missing_ok=True)
+    spec.write(spec.folder / "spec.json")
+    process = subprocess.Popen(
+        [*tethered(), sys.executable, "-m", "alina.venue", str(spec.folder / "spec.json")],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield _url_when_ready(process, spec.folder / "venue.url")
     finally:
         process.terminate()
         process.wait(20)

@@ -1,0 +1,205 @@
+"""Promise 3: the same agent on the same candles trades alike in a backtest and on paper, to the last digit.
+
+On paper means here: a venue process and its HTTP door, the ccxt adapter, the ledger in Postgres, and the
+polls, runs, executions and reconciliations of a running system. Only the passing of time is the test's: it
+moves the market to every close, to every moment at which the backtest did something, and to others between.
+"""
+
+import csv
+import json
+import random
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from system import KEYS, System, served
+
+from alina import bootstrap
+from alina.backtest import loop
+from alina.backtest.equity import Outcome
+from alina.backtest.runtime import make_world
+from alina.config import Settings
+from alina.domain.portfolio import CloseReason, Position
+from alina.domain.records import ms_from_utc
+from alina.orchestrator import polling, reconciliation
+from alina.venue.candles_csv import HEADER, Series, load_series
+from alina.venue.clock import ReplayClock
+from alina.venue.spec import Listing, VenueSpec
+from alina.venue.synthetic import synthetic_series
+
+SYMBOL = "BTC/USDT"
+#: candles the agent sees, which are past when trading begins
+HISTORY = 60
+BALANCES = {"USDT": Decimal(10_000)}
+EVERY_EXIT = {CloseReason.STOP_LOSS, CloseReason.TAKE_PROFIT, CloseReason.AGENT}
+#: of the project's data; what is not there is not tested
+RECORDED = Path(__file__).parents[3] / "shared" / "data" / "candles" / "binance-BTC_USDT-4h.csv"
+
+
+def settings_of(home: Path, timeframe: str, **sections: dict[str, Any]) -> Settings:
+    """A rule that trades often, with the limits of the kernel as they are."""
+    chosen: dict[str, dict[str, Any]] = {
+        "system": {"data_folder": home, "account": f"of-{timeframe}"},
+        "market": {
+            "symbols": (SYMBOL,),
+            "timeframe": timeframe,
+            "history": HISTORY,
+            "venue": {"data": (f"{SYMBOL}=candles.csv",), "balances": BALANCES},
+        },
+        "trading": {
+            "agents": ("rule",),
+            "rule": {"ema_fast": 3, "ema_slow": 8, "rsi_period": 5, "rsi_max": 90},
+            **sections.pop("trading", {}),
+        },
+        # counted on the wall clock, which stands still beside this market
+        "risk": {"max_order_rate": None, **sections.pop("risk", {})},
+        "monitoring": {"reconcile_interval": "16h"},
+        # nothing waits here: what the exchange does not know is asked for again at once
+        "execution": {"stop_patience": "1ms"},
+        **sections,
+    }
+    return Settings(**chosen)  # type: ignore[arg-type]  # plain values, as config.yaml gives them
+
+
+def cut(series: Series, first: int, count: int) -> Series:
+    bars = series.bars[first : first + count]
+    gaps = (gap for gap in series.gaps if bars[0].open_ms <= gap.start_ms < gap.end_ms <= bars[-1].open_ms)
+    return Series(series.name, series.interval_ms, bars, tuple(gaps))
+
+
+def write(series: Series, path: Path) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([HEADER, *series.bars])
+
+
+@dataclass(frozen=True)
+class Past:
+    """A backtest, and when it did something, market ms."""
+
+    outcome: Outcome
+    moments: set[int]
+    balances: dict[str, Decimal]
+    start_ms: int
+    end_ms: int
+
+
+def backtested(settings: Settings, series: Series, monkeypatch: pytest.MonkeyPatch) -> Past:
+    world = make_world(settings, {SYMBOL: series}, agent="rule")
+    moments, advance = set(), world.exchange.advance
+
+    def noted(until: datetime) -> Any:
+        moments.add(ms_from_utc(until))
+        return advance(until)
+
+    monkeypatch.setattr(world.exchange, "advance", noted)
+    outcome = loop.run(world)
+    held = {asset: balance.total for asset, balance in world.exchange.balances().items()}
+    return Past(outcome, moments, held, world.start_ms, world.end_ms)
+
+
+class Paper(System):
+    """A running system without Celery, whose market this test moves."""
+
+    def come_to(self, url: str, moment: int, *, reconciling: bool) -> None:
+        """What beat has done by then."""
+        body = json.dumps({"market": moment}).encode()
+        urllib.request.urlopen(f"{url}/venue/v1/clock", data=body, timeout=30).close()  # noqa: S310  # loopback
+        assert ms_from_utc(self.runtime.clock.now()) == moment
+        if reconciling:
+            assert reconciliation.reconcile(self.runtime) == []
+            self.deliver()
+        polling.poll(self.runtime)
+        self.deliver()
+
+    def positions(self) -> list[Position]:
+        with self.work() as uow:
+            closed = uow.ledger.closed_trades(account=self.runtime.account, limit=1000)
+            still = uow.ledger.open_positions(self.runtime.account)
+        return sorted([*closed, *still], key=lambda one: one.opened_at)
+
+
+@contextmanager
+def paper(settings: Settings, database_url: str, candles: Path) -> Iterator[tuple[Paper, str]]:
+    """A system over a venue of these candles, at their first moment after the history."""
+    spec = VenueSpec(
+        folder=settings.data_folder / "venue",
+        listings=(Listing(SYMBOL, str(candles)),),
+        speed=Decimal(0),
+        warmup=HISTORY,
+        balances=BALANCES,
+        api_key=str(KEYS.api_key),
+        secret=str(KEYS.secret),
+        faults=True,
+    )
+    with served(spec) as url, closing(bootstrap.make_exchange(settings, KEYS)) as exchange:
+        sent: list[tuple[Any, ...]] = []
+        bootstrap.prepare_ledger(settings, database_url=database_url)
+        runtime = bootstrap.make_runtime(
+            settings,
+            database_url=database_url,
+            send=lambda *message: sent.append(message),
+            exchange=exchange,
+            clock=ReplayClock(url, refresh_seconds=0),
+        )
+        yield Paper(runtime, SYMBOL, sent), url
+
+
+def moments_of(tested: Past, interval_ms: int) -> list[int]:
+    """Every close, where the backtest did something, and others: they must change nothing."""
+    dice = random.Random(3)
+    closes = range(tested.start_ms, tested.end_ms, interval_ms)
+    between = {close + dice.randrange(1, interval_ms) for close in closes[::8]}
+    return sorted(one for one in {*closes, *tested.moments, *between} if one < tested.end_ms)
+
+
+def told(position: Position) -> dict[str, Any]:
+    """All but the name that each ledger gave it."""
+    return {**asdict(position), "id": None, "realised_pnl": position.realised_pnl}
+
+
+def assert_alike(
+    settings: Settings, series: Series, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Past:
+    tested = backtested(settings, series, monkeypatch)
+    every_ms = settings.monitoring.reconcile_interval // timedelta(milliseconds=1)
+    candles = settings.data_folder / "candles.csv"
+    write(series, candles)
+    with paper(settings, database_url, candles) as (system, url):
+        for moment in moments_of(tested, series.interval_ms):
+            is_tick = (moment - tested.start_ms) % every_ms == 0
+            system.come_to(url, moment, reconciling=is_tick or moment in tested.moments)
+        with system.work() as uow:
+            fills = uow.ledger.fills(system.runtime.account, SYMBOL)
+        positions, balances = system.positions(), system.exchange.balances()
+    assert sorted(fills, key=lambda fill: int(fill.trade_id)) == list(tested.outcome.fills)
+    assert [told(one) for one in positions] == [told(one) for one in tested.outcome.positions]
+    assert {asset: balance.total for asset, balance in balances.items()} == tested.balances
+    return tested
+
+
+def test_on_paper_the_agent_trades_as_in_the_backtest_on_synthetic_candles(
+    tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = cut(synthetic_series(2, "1h"), 400, 160)
+    trading = {"stop_loss": "0.004", "take_profit": "0.006"}
+    settings = settings_of(tmp_path, "1h", trading=trading, risk={"cooldown": "1m"})
+    trades = assert_alike(settings, series, ledger_url, monkeypatch).outcome.trades
+    assert len(trades) >= 8
+    assert {trade.close_reason for trade in trades} >= EVERY_EXIT
+
+
+@pytest.mark.skipif(not RECORDED.is_file(), reason="no recorded candles are shared here")
+def test_on_paper_the_agent_trades_as_in_the_backtest_on_recorded_candles(
+    tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = cut(load_series(RECORDED, warmup=1), 160, 170)
+    settings = settings_of(tmp_path, "4h")
+    trades = assert_alike(settings, series, ledger_url, monkeypatch).outcome.trades
+    assert len(trades) >= 8
+    assert {trade.close_reason for trade in trades} >= EVERY_EXIT
