@@ -52,14 +52,14 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     proposal.
     """
     with runtime.unit_of_work() as uow:
-        is_exit = uow.ledger.proposal(proposal_id).reduce_only
-    with urgent(is_exit):
-        return _execute(runtime, proposal_id)
+        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
+    with urgent(proposal.reduce_only):
+        return _execute(runtime, proposal, is_decided=decision is not None)
 
 
-def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
-    made_way = _make_way(runtime, proposal_id)
-    decision = review.decide(runtime, proposal_id)
+def _execute(runtime: Runtime, proposal: Proposal, *, is_decided: bool) -> Decision:
+    made_way = not is_decided and _make_way(runtime, proposal)
+    decision = review.decide(runtime, proposal.id)
     if decision.content_hash is None:
         if made_way:
             runtime.send("trading.protect")
@@ -75,20 +75,18 @@ def _execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     return decision
 
 
-def _make_way(runtime: Runtime, proposal_id: UUID) -> bool:
+def _make_way(runtime: Runtime, proposal: Proposal) -> bool:
     """Whether a stop was taken off the exchange so that this exit can sell what it holds.
 
     What the kernel would deny anyway takes none away. If the process dies after it, the exit is undecided
     and is sent again; if it is denied or too late by then, the stop is placed again.
     """
-    with runtime.unit_of_work() as uow:
-        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
-        account = halting.in_force(runtime.settings, uow.ledger.account(proposal.account))
-        held = uow.ledger.open_position(runtime.account, proposal.symbol)
-    is_exit = proposal.reduce_only and proposal.trigger_price is None and proposal.account == runtime.account
-    if not is_exit or held is None or proposal.quantity > held.quantity:
+    if not proposal.reduce_only or proposal.trigger_price is not None or proposal.account != runtime.account:
         return False
-    if decision is not None or account.trading_state is TradingState.HALTED:
+    with runtime.unit_of_work() as uow:
+        account = halting.in_force(runtime.stop_file, uow.ledger.account(proposal.account))
+        held = uow.ledger.open_position(runtime.account, proposal.symbol)
+    if held is None or proposal.quantity > held.quantity or account.trading_state is TradingState.HALTED:
         return False
     return proposal.expires_at >= runtime.clock.now() and withdraw(runtime, proposal.symbol)
 
@@ -121,7 +119,7 @@ def _claim(runtime: Runtime, decision: Decision) -> tuple[Order, datetime] | Non
         order, signed_at = _order(proposal, decision), datetime.now(UTC)
         if not uow.ledger.claim_order(decision, order):
             return None
-        state = halting.in_force(runtime.settings, account).trading_state  # the last look before the request
+        state = halting.in_force(runtime.stop_file, account).trading_state  # the last look before the request
         obstacle = _obstacle(runtime, proposal, decision, state)
         if obstacle is None:
             return order, signed_at
@@ -257,7 +255,7 @@ def _claim_resend(runtime: Runtime, known: LedgerOrder) -> datetime | None:
         account = uow.ledger.lock_account(known.order.account)
         decision = uow.ledger.decision(known.decision_id)
         proposal = uow.ledger.proposal(decision.proposal_id)
-        state = halting.in_force(runtime.settings, account).trading_state
+        state = halting.in_force(runtime.stop_file, account).trading_state
         obstacle = _obstacle(runtime, proposal, decision, state)
         if obstacle is None and proposal.expires_at <= runtime.clock.now():
             obstacle = f"the proposal expired at {proposal.expires_at}"

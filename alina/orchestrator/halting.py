@@ -15,7 +15,6 @@ from pathlib import Path
 
 import structlog
 
-from alina.config import Settings
 from alina.domain.activity import ActivityQuery
 from alina.domain.portfolio import AccountState, TradingState
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -23,11 +22,11 @@ from alina.orchestrator.runtime import Runtime, UnitOfWork
 log = structlog.get_logger(__name__)
 
 
-def in_force(settings: Settings, account: AccountState) -> AccountState:
+def in_force(stop_file: Path, account: AccountState) -> AccountState:
     """What the account may do now, with the stop-file looked at."""
-    if not is_stopped(settings.stop_file):
+    if not is_stopped(stop_file):
         return account
-    return replace(account, trading_state=TradingState.HALTED, reason=f"the stop-file {settings.stop_file}")
+    return replace(account, trading_state=TradingState.HALTED, reason=f"the stop-file {stop_file}")
 
 
 def is_stopped(stop_file: Path) -> bool:

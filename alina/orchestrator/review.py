@@ -1,5 +1,6 @@
-"""One proposal before the kernel: its verdict and its reservation in one transaction, the account locked.
+"""One proposal before the kernel: its verdict and its reservation in one transaction.
 
+The account is locked late in it, once the exchange has been asked.
 What if the process dies here? Before the commit nothing happened, after it everything did: a repeat
 returns what is stored. A decision that waits for a person is reviewed again, with a fresh snapshot and
 every check, once the person has agreed; only the question itself is then answered.
@@ -14,9 +15,8 @@ from alina.domain.decisions import Approval, Decision, Denied, NeedsApproval, Pr
 from alina.errors import LedgerError
 from alina.ledger.approvals import DENIED
 from alina.orchestrator.runtime import Runtime, UnitOfWork
-from alina.orchestrator.snapshot import MarketLook, figures, limits, look, snapshot
+from alina.orchestrator.snapshot import MarketLook, figures, look, snapshot
 from alina.risk import kernel
-from alina.risk.limits import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +38,8 @@ def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
         approval = _approval(uow, stored)
         if stored is not None and (approval is None or _may_be_answered(runtime, approval)):
             return stored
-    asked = limits(runtime.settings)
-    seen = look(runtime, proposal.symbol, asked)
-    with runtime.unit_of_work() as uow:
-        decision = _decide(runtime, uow, proposal, approval, seen, asked)
+        seen = look(runtime, proposal.symbol)
+        decision = _decide(runtime, uow, proposal, approval, seen)
     log.info(
         "decided",
         proposal=str(proposal_id),
@@ -72,7 +70,6 @@ def _decide(
     proposal: Proposal,
     approval: Approval | None,
     seen: MarketLook,
-    asked: Limits,
 ) -> Decision:
     """Review and store under the account's lock; what another has stored meanwhile stays."""
     shown = snapshot(
@@ -80,10 +77,11 @@ def _decide(
         uow,
         proposal,
         seen=seen,
-        asked=asked,
         agreed_hash=approval.content_hash if approval is not None else None,
     )
-    verdict = _unanswered(approval, shown.now) or kernel.review(proposal, shown, asked, checks=runtime.checks)
+    verdict = _unanswered(approval, shown.now) or kernel.review(
+        proposal, shown, runtime.limits, checks=runtime.checks
+    )
     figures_shown = figures(shown)
     if approval is None:
         return uow.ledger.save_decision(proposal, verdict, snapshot=figures_shown, decided_at=shown.now)

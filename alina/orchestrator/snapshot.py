@@ -1,4 +1,4 @@
-"""What the kernel is shown: its limits from the settings, and everything fresh for one review.
+"""What the kernel is shown: everything fresh for one review.
 
 The market is looked at before the account is locked, so that a slow exchange holds nobody up longer than
 it must. Balances are read under the lock: a settlement between the two would give its reservation back
@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from alina.config import Settings
 from alina.domain.activity import ActivityQuery
 from alina.domain.decisions import Proposal
 from alina.domain.market import Candle, Market, OrderBook, Ticker, timeframe_duration
 from alina.errors import ExchangeRefused
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
-from alina.risk.limits import Limits, Snapshot
+from alina.risk.limits import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +29,6 @@ _BOOK_DEPTH = 100
 #: candles whose volume is compared with that of the candles before them
 _RECENT, _USUAL = 6, 96
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-#: limits that are sets, which the settings write as lists
-_SETS = ("symbols", "allowed_assets", "denied_assets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +41,9 @@ class MarketLook:
     clock_difference: timedelta | None
 
 
-def limits(settings: Settings) -> Limits:
-    """The kernel's limits from the settings."""
-    risk = settings.risk
-    plain = {field.name: getattr(risk, field.name) for field in fields(Limits) if field.name not in _SETS}
-    allowed = None if risk.allowed_assets is None else frozenset(risk.allowed_assets)
-    return Limits(
-        **plain,
-        symbols=frozenset(settings.market.symbols),
-        allowed_assets=allowed,
-        denied_assets=frozenset(risk.denied_assets),
-    )
-
-
-def look(runtime: Runtime, symbol: str, asked: Limits) -> MarketLook:
+def look(runtime: Runtime, symbol: str) -> MarketLook:
     """The symbol on the exchange now. Raises ExchangeUnavailable (transient)."""
-    exchange = runtime.exchange
+    exchange, asked = runtime.exchange, runtime.limits
     needs_book = (asked.price_collar, asked.max_spread, asked.max_slippage, asked.min_depth)
     return MarketLook(
         market=_answer(lambda: exchange.market(symbol)),
@@ -88,17 +72,16 @@ def snapshot(
     proposal: Proposal,
     *,
     seen: MarketLook,
-    asked: Limits,
     agreed_hash: str | None = None,
 ) -> Snapshot:
     """Everything for one review: locks the account. What is not known stays None."""
-    asked_at = runtime.clock.now()
-    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at, asked))
-    state = halting.in_force(runtime.settings, standing.account).trading_state
+    asked, asked_at = runtime.limits, runtime.clock.now()
+    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at))
+    state = halting.in_force(runtime.stop_file, standing.account).trading_state
     balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
     activity = standing.activity
     if now.date() != asked_at.date():  # while it waited for the lock or the balances
-        activity = uow.ledger.activity(_query(runtime, proposal, now, asked))
+        activity = uow.ledger.activity(_query(runtime, proposal, now))
     if balances is not None and not activity.has_balances:
         uow.ledger.record_balances(proposal.account, balances, at=now)  # the opening ones
     candles = _candles(runtime, uow, proposal.symbol, now) if asked.min_volume_ratio is not None else []
@@ -124,7 +107,8 @@ def snapshot(
     )
 
 
-def _query(runtime: Runtime, proposal: Proposal, now: datetime, asked: Limits) -> ActivityQuery:
+def _query(runtime: Runtime, proposal: Proposal, now: datetime) -> ActivityQuery:
+    asked = runtime.limits
     return ActivityQuery(
         account=proposal.account,
         agent=proposal.agent,

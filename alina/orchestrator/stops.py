@@ -38,7 +38,7 @@ def protect(runtime: Runtime) -> None:
     A halted account is left as it is: what rests goes on protecting it, until `alina halt --cancel`.
     """
     with runtime.unit_of_work() as uow:
-        account = halting.in_force(runtime.settings, uow.ledger.account(runtime.account))
+        account = halting.in_force(runtime.stop_file, uow.ledger.account(runtime.account))
         positions = uow.ledger.open_positions(runtime.account)
     if account.trading_state is TradingState.HALTED or account.wind_down is not WindDown.NONE:
         return

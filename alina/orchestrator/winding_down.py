@@ -48,7 +48,7 @@ def cancel_open_orders(runtime: Runtime) -> None:
 def _sell_what_is_held(runtime: Runtime) -> None:
     """Sell every position that can be sold; one that fails does not keep the others."""
     with runtime.unit_of_work() as uow:
-        account = halting.in_force(runtime.settings, uow.ledger.account(runtime.account))
+        account = halting.in_force(runtime.stop_file, uow.ledger.account(runtime.account))
         positions = uow.ledger.open_positions(runtime.account)
     if account.trading_state is TradingState.HALTED:  # a stop-file, or the whole system is stopped
         return

@@ -37,7 +37,7 @@ from alina.embedded.postgres import EmbeddedPostgres
 from alina.log import configure_logging
 from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
-from alina.orchestrator.snapshot import limits, look, snapshot
+from alina.orchestrator.snapshot import look, snapshot
 from alina.risk import kernel
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
@@ -119,12 +119,12 @@ class Measured:
 
 
 def test_pure_reviews(runtime: Runtime) -> None:
-    one, asked = wish(symbol=SYMBOLS[0]), limits(runtime.settings)
+    one = wish(symbol=SYMBOLS[0])
     with runtime.unit_of_work() as uow:
-        seen = snapshot(runtime, uow, one, seen=look(runtime, one.symbol, asked), asked=asked)
+        seen = snapshot(runtime, uow, one, seen=look(runtime, one.symbol))
     began = time.perf_counter()
     for _ in range(REVIEWS):
-        verdict = kernel.review(one, seen, asked, checks=runtime.checks)
+        verdict = kernel.review(one, seen, runtime.limits, checks=runtime.checks)
     rate = REVIEWS / (time.perf_counter() - began)
     assert isinstance(verdict, Approved)
     Console(width=100).print(f"pure reviews, every check on: {rate:,.0f} a second")

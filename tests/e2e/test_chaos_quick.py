@@ -12,8 +12,8 @@ from scenarios import SCENARIOS, UNREACHABLE, trade
 
 #: around the request itself, each side of every commit before and after it, and a message
 KILLS = (
-    "before review.decide commit 2",
-    "after review.decide commit 2",
+    "before review.decide commit",
+    "after review.decide commit",
     "before execution._claim commit",
     "after execution._claim commit",
     "before execution._submit exchange.submit",
