@@ -22,7 +22,7 @@ from alina.venue.spec import Listing, VenueSpec
 
 SYMBOL = "BTC/USDT"
 KEYS = {"apiKey": "test-key", "secret": "test-secret"}
-HOUR = 3_600_000
+MINUTE, HOUR = 60_000, 3_600_000
 
 
 class Venue:
@@ -55,6 +55,11 @@ class Venue:
         with urllib.request.urlopen(f"{self.url}/venue/v1/clock") as answer:  # noqa: S310  # loopback
             return int(json.load(answer)["market"])
 
+    def move_on(self, milliseconds: int) -> None:
+        """Let so much of the market pass."""
+        body = json.dumps({"market": self.market_ms() + milliseconds}).encode()
+        urllib.request.urlopen(f"{self.url}/venue/v1/clock", data=body).close()  # noqa: S310  # loopback
+
     def fail(self, **fault: Any) -> None:
         body = json.dumps({"path": "/api/v3/order", "method": "POST", **fault}).encode()
         urllib.request.urlopen(  # noqa: S310
@@ -76,8 +81,8 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
-    """One hourly candle in half a second."""
-    venue = Venue(tmp_path_factory.mktemp("moving"), Decimal(7200))
+    """Its market stands still until a test moves it on."""
+    venue = Venue(tmp_path_factory.mktemp("moving"), Decimal(0))
     yield venue
     venue.stop()
 
@@ -397,19 +402,23 @@ def test_scripted_faults_raise_what_they_raise_on_binance(venue: Venue, client: 
     with pytest.raises(ccxt.NetworkError):
         client.create_order(SYMBOL, "market", "buy", 0.1, None, {"newClientOrderId": "dropped"})
     assert client.fetch_order(None, SYMBOL, {"clientOrderId": "dropped"})["status"] == "closed"
-    venue.fail(kind="delay", delay_seconds="1")
+    venue.fail(kind="delay", delay_seconds="2")
     hasty = venue.client(timeout=200)
     with pytest.raises(ccxt.RequestTimeout):
-        hasty.private_post_order(order())
+        hasty.private_post_order(order(newClientOrderId="delayed"))
     hasty.session.close()
+    deadline = time.monotonic() + 60
+    while "delayed" not in [one["clientOrderId"] for one in client.fetch_orders(SYMBOL)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_forming_candle_is_never_ahead_of_the_path(moving: Venue) -> None:
     client = moving.client()
     client.load_markets()
     replay = Replay(load_series(Listing(SYMBOL).path, warmup=250), Decimal("0.01"))
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
+    for _ in range(60):
+        moving.move_on(7 * MINUTE)
         [[opened, *shown]] = client.fetch_ohlcv(SYMBOL, "1h", limit=1)
         _, high, low, _, volume = (Decimal(str(one)) for one in shown)
         [known] = replay.bars(opened, opened, moving.market_ms())
@@ -429,7 +438,7 @@ def test_a_resting_order_is_filled_as_maker_when_the_market_comes_to_it(moving: 
     deadline = time.monotonic() + 60
     while not (trades := client.fetch_my_trades(SYMBOL)):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        moving.move_on(MINUTE)
     [placed] = [one for one in around if one["id"] == trades[0]["order"]]
     assert client.fetch_order(placed["id"], SYMBOL)["status"] == "closed"
     assert (trades[0]["price"], trades[0]["takerOrMaker"]) == (placed["price"], "maker")
@@ -447,7 +456,7 @@ def test_a_stop_order_is_triggered_by_the_path_and_its_trade_is_told(moving: Ven
     deadline = time.monotonic() + 60
     while not (trades := [one for one in client.fetch_my_trades(SYMBOL) if one["order"] in placed]):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        moving.move_on(MINUTE)
     trade = trades[0]
     order = client.fetch_order(trade["order"], SYMBOL)
     assert (order["status"], trade["takerOrMaker"], order["info"]["isWorking"]) == ("closed", "taker", True)
