@@ -109,7 +109,7 @@ def test_processes_that_share_a_redis_never_ask_for_more_than_one_budget(url: st
     began = time.monotonic()
     for process in processes:
         _go(process)
-    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    answers = [process.communicate(timeout=200)[0].split() for process in processes]
     granted, orders = (sum(int(each[column]) for each in answers) for column in (0, 1))
     seconds = Decimal(str(time.monotonic() - began))
     at_first = SIZE * (1 - RESERVE)
@@ -142,7 +142,7 @@ def test_the_exchanges_count_of_orders_lowers_the_budget(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "least", "most"), [({}, 7_000_000, 7_200_000), ({"Retry-After": "9"}, 1, 9000)]
+    ("headers", "least", "most"), [({}, 7_000_000, 7_200_000), ({"Retry-After": "900"}, 1, 900_000)]
 )
 def test_too_many_orders_stop_orders_alone_as_long_as_the_exchange_says(
     url: str, headers: dict[str, str], least: int, most: int
@@ -194,7 +194,7 @@ def test_the_exchanges_own_count_lowers_the_budget_and_never_raises_it(budget: S
     budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"}, "")
     assert taken(budget) < SIZE
     budget.learn(200, {"X-MBX-USED-WEIGHT-1M": "0"}, "")
-    assert taken(budget) < 20
+    assert taken(budget) < 100  # what a few seconds bring back, not half a minute's
     budget.learn(200, {"x-mbx-used-weight-1m": str(int(LIMIT) * 5)}, "")  # somebody else at this address
     with pytest.raises(BudgetSpent), urgent():
         budget.take(Decimal(10))
@@ -342,11 +342,11 @@ def test_processes_that_order_together_are_never_refused_by_the_venue(url: str, 
         for process in processes:
             _go(process)
         outcomes = Counter(
-            word for process in processes for word in process.communicate(timeout=60)[0].split()
+            word for process in processes for word in process.communicate(timeout=200)[0].split()
         )
     finally:
         venue.terminate()
-        venue.communicate(timeout=20)
+        venue.communicate(timeout=60)
     assert outcomes["refused"] == 0
     assert outcomes["placed"] >= 7
     assert outcomes.total() == 30

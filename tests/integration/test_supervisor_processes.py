@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 
 from alina.embedded.folder import DataFolder
 from alina.errors import SystemStateError
+from alina.orchestrator import tether
 from alina.orchestrator.processes import end_leftovers, is_child
 from alina.orchestrator.supervisor import ProcessStatus, process_table, stop_supervisor
 
@@ -75,6 +78,7 @@ WITH_GRANDCHILD = (
 )
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -100,11 +104,13 @@ def start(folder: DataFolder) -> Iterator[Start]:
     end_leftovers(folder)
 
 
-def wait_until(holds: Callable[[], object], *, within: float = 60.0) -> None:
+def wait_until(holds: Callable[[], T], *, within: float = 200.0) -> T:
+    """The first true value."""
     deadline = time.monotonic() + within
-    while not holds():
+    while not (found := holds()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return found
 
 
 def row(folder: DataFolder, name: str) -> ProcessStatus | None:
@@ -112,11 +118,19 @@ def row(folder: DataFolder, name: str) -> ProcessStatus | None:
 
 
 def pid(folder: DataFolder, name: str) -> int:
-    wait_until(lambda: (status := row(folder, name)) and status.pid)
-    status = row(folder, name)
-    assert status
-    assert status.pid
-    return status.pid
+    """Of the child, once it runs its program: before, memory and environment are another's or none."""
+    return wait_until(lambda: _pid_of_program(folder, name))
+
+
+def _pid_of_program(folder: DataFolder, name: str) -> int | None:
+    with suppress(psutil.Error):
+        status = row(folder, name)
+        if status is not None and status.pid is not None:
+            process = psutil.Process(status.pid)
+            command = process.cmdline()
+            if command and tether.__file__ not in command and is_child(process, folder):
+                return status.pid
+    return None
 
 
 def restarts(folder: DataFolder, name: str) -> int:
@@ -169,9 +183,9 @@ def test_the_embedded_servers_are_looked_after_too(folder: DataFolder, start: St
 def test_a_stop_leaves_nothing_behind(folder: DataFolder, start: Start) -> None:
     supervisor = start(one=SLEEP, two=WITH_GRANDCHILD)
     wait_until(lambda: "both" in log_of(folder, "two"))
-    assert len(children(folder)) == 3
-    assert stop_supervisor(folder, timeout=60)
-    assert supervisor.wait(60) == 0
+    wait_until(lambda: len(children(folder)) == 3)
+    assert stop_supervisor(folder, timeout=200)
+    assert supervisor.wait(200) == 0
     assert children(folder) == []
     assert folder.holder() is None
     assert not any(status.alive for status in process_table(folder))
@@ -181,7 +195,7 @@ def test_ctrl_c_stops_as_a_stop_does(folder: DataFolder, start: Start) -> None:
     supervisor = start(one=SLEEP)
     pid(folder, "one")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(60) == 0
+    assert supervisor.wait(200) == 0
     assert children(folder) == []
 
 
@@ -190,7 +204,7 @@ def test_a_child_that_does_not_end_when_asked_is_killed_after_its_grace(
 ) -> None:
     start(grace=0.5, stubborn=STUBBORN)
     wait_until(lambda: "deaf" in log_of(folder, "stubborn"))
-    assert stop_supervisor(folder, timeout=60)
+    assert stop_supervisor(folder, timeout=200)
     assert children(folder) == []
 
 
@@ -209,7 +223,7 @@ def test_what_survives_a_killed_supervisor_is_found_and_ended(folder: DataFolder
     first.wait()
     assert children(folder) == [survivor]
     assert end_leftovers(folder, grace=0.5) == [survivor]
-    assert children(folder) == []
+    wait_until(lambda: children(folder) == [])
 
 
 def test_the_next_supervisor_ends_what_survived_the_last(folder: DataFolder, start: Start) -> None:
@@ -226,7 +240,7 @@ def test_a_second_supervisor_of_one_folder_is_refused(folder: DataFolder, start:
     supervisor = start(one=SLEEP)
     first = pid(folder, "one")
     assert folder.holder() == supervisor.pid
-    assert start(one=SLEEP).wait(60) != 0
+    assert start(one=SLEEP).wait(200) != 0
     with pytest.raises(SystemStateError, match="already running"), folder.lock():
         pass
     assert pid(folder, "one") == first
@@ -235,7 +249,7 @@ def test_a_second_supervisor_of_one_folder_is_refused(folder: DataFolder, start:
 def test_the_table_tells_memory_and_uptime(folder: DataFolder, start: Start) -> None:
     supervisor = start(one=SLEEP)
     pid(folder, "one")
-    # A child that was only just forked has next to no memory of its own until its interpreter runs.
+    # A program that was only just begun has next to no memory of its own until its interpreter runs.
     wait_until(lambda: all(status.memory > 1_000_000 for status in process_table(folder)))
     table = {status.name: status for status in process_table(folder)}
     assert table["supervisor"].pid == supervisor.pid
