@@ -148,27 +148,26 @@ def test_an_order_approved_before_the_stop_file_is_not_sent_after_it(make: Make)
 
 
 class Sends:
-    """The exchange, noting when each order leaves."""
+    """The exchange of one executor, counting the orders that leave."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
-        self.left: list[float] = []
+        self.left = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name == "submit":
-            self.left.append(time.monotonic())
+        self.left += name == "submit"
         return getattr(self._exchange, name)
 
 
 @pytest.mark.parametrize("how", ["account", "system", "file"])
-def test_nothing_leaves_a_second_after_the_halt_under_load_from_several_executors(
+def test_under_load_no_executor_sends_more_after_the_halt_than_the_order_it_was_sending(
     make: Make, how: str
 ) -> None:
     ones = [make(risk={"max_trade_amount": "1000000"}) for _ in range(4)]
-    base, sends = ones[0], Sends(ones[0].exchange)
+    base, sends = ones[0], [Sends(one.exchange) for one in ones]
     for one in ones:
         assert one.execute(proposal(one, quantity="300").id).verdict == "approved"
-    ones = [one.with_parts(exchange=sends) for one in ones]
+    ones = [one.with_parts(exchange=each) for one, each in zip(ones, sends, strict=True)]
     over = threading.Event()
 
     def trade(one: System) -> int:
@@ -178,7 +177,7 @@ def test_nothing_leaves_a_second_after_the_halt_under_load_from_several_executor
             count += 1
         return count
 
-    def halt() -> float:
+    def halt() -> None:
         at = datetime.now(UTC)
         if how == "file":
             base.runtime.settings.stop_file.touch()
@@ -190,21 +189,20 @@ def test_nothing_leaves_a_second_after_the_halt_under_load_from_several_executor
                     )
                 elif how == "system":
                     uow.ledger.set_system_state(TradingState.HALTED, reason="a drill", at=at)
-        return time.monotonic()
 
     with ThreadPoolExecutor(len(ones)) as pool:
         traders = [pool.submit(trade, one) for one in ones]
-        _until(lambda: len(sends.left) >= 12, "orders leave")
-        halted_at = halt()
+        _until(lambda: all(each.left >= 3 for each in sends), "orders leave")
+        halt()
+        left = [each.left for each in sends]
         tried = [len(_denied(one)) for one in ones]
         _until(
             lambda: all(len(_denied(one)) > before + 2 for one, before in zip(ones, tried, strict=True)),
             "every executor tries",
         )
-        _until(lambda: time.monotonic() > halted_at + 1, "a second has passed")
         over.set()
         assert all(trader.result() > 0 for trader in traders)
-    assert [left - halted_at for left in sends.left if left > halted_at + 1] == []
+    assert all(each.left <= before + 1 for each, before in zip(sends, left, strict=True))
 
 
 def _denied(one: System) -> list[Any]:
@@ -214,7 +212,7 @@ def _denied(one: System) -> list[Any]:
 
 
 def _until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
