@@ -117,7 +117,7 @@ class KillAtAnyMoment:
                 pid = stage.start()
                 time.sleep(draws.random() * ground.pace / 2)
                 os.kill(pid, signal.SIGKILL)  # not waited for yet: the pid is nobody else's
-                result.faults += exit_code(pid, within=60) == KILLED
+                result.faults += exit_code(pid, within=200) == KILLED
             converge(stage, result)
         return result
 

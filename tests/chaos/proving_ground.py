@@ -297,7 +297,7 @@ class RunningVenue:
     def end(self) -> None:
         """Its books are written."""
         os.kill(self.pid, signal.SIGTERM)
-        assert exit_code(self.pid, within=60) == 0, "the venue failed"
+        assert exit_code(self.pid, within=200) == 0, "the venue failed"
 
     def move_on(self, hours: int) -> None:
         """Let so much of the market pass, with everything that it reaches; then it stands still again."""
@@ -310,7 +310,7 @@ class RunningVenue:
         self.start()
 
     def _market_ms(self) -> int:
-        with urllib.request.urlopen(f"{self.url}/venue/v1/clock", timeout=10) as answer:  # noqa: S310  # loopback
+        with urllib.request.urlopen(f"{self.url}/venue/v1/clock", timeout=60) as answer:  # noqa: S310  # loopback
             return int(json.load(answer)["market"])
 
 
@@ -357,7 +357,7 @@ def _write_candles(path: Path, later: Sequence[tuple[int, int]]) -> None:
 
 
 def _url_when_ready(pid: int, file: Path) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not file.exists():
         assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the venue ended at once"
         assert time.monotonic() < deadline, "the venue does not start"

@@ -122,7 +122,7 @@ def _given_up(stage: Stage) -> None:
     stage.faults.add(**PLACE_ORDER, kind="accept_then_rst", hidden_seconds="0.5")
     (wish,) = stage.wish()
     decision = execution.execute(stage.desk.executor, wish.id)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while stage.desk.executor.exchange.find(wish.symbol, client_order_id_for(decision.id)) is None:
         assert time.monotonic() < deadline, "the order is shown"
         time.sleep(0.05)

@@ -50,11 +50,11 @@ def venue(folder: Path, **changes: Any) -> Iterator[str]:
         yield _url_when_ready(process, folder / "venue.url")
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(200)
 
 
 def _url_when_ready(process: subprocess.Popen[bytes], file: Path) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if file.exists():
             return file.read_text().strip()
@@ -405,7 +405,7 @@ def test_a_stop_order_is_triggered_by_a_fall_and_filled_at_its_limit_or_better(
         standing.close()
     with venue(tmp_path, **market, speed=Decimal(36_000)) as url:  # ten hours a second
         moving = connect(url, **KEYS, dialect=dialect)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 200
         while not (found := moving.find(SYMBOL, order.client_order_id)).state.is_final:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -43,7 +43,7 @@ def served(folder: Path, dialect: Dialect) -> Iterator[str]:
         yield process.stdout.readline().split()[-1]
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
 
 
 def client(url: str, dialect: Dialect, key: str, secret: str = SECRET) -> Any:

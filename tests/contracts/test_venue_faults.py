@@ -71,7 +71,7 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
     venue = Venue(tmp_path_factory.mktemp("venue"))
     yield venue
     venue.process.terminate()
-    venue.process.communicate(timeout=60)
+    venue.process.communicate(timeout=200)
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def concluded(exchange: CcxtExchange, order: Order) -> Outcome:
 
 def shown_in_time(exchange: CcxtExchange, client_order_id: str) -> Any:
     """The order, once the venue has had the time to show it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while (found := exchange.find(SYMBOL, client_order_id)) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
@@ -233,7 +233,7 @@ def test_trades_may_come_later_than_the_order_they_filled(venue: Venue, client: 
 def test_a_hidden_order_and_its_trades_are_shown_when_its_time_has_come(venue: Venue, client: Any) -> None:
     venue.faults.add(kind="delayed_visibility", **PLACE_ORDER, hidden_seconds="0.2")
     placed = place(client, f"shown-{uuid4().hex[:8]}")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while placed["id"] not in [one["id"] for one in client.fetch_orders(SYMBOL)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -295,7 +295,7 @@ def sent(venue: Venue, kind: FaultKind) -> bytes:
     """All bytes that come back for one order; raises what the socket raises."""
     venue.faults.add(kind=kind, **PLACE_ORDER)
     host, port, order = venue.raw_order(f"raw-{uuid4().hex[:8]}")
-    with socket.create_connection((host, port), timeout=20) as connection:
+    with socket.create_connection((host, port), timeout=200) as connection:
         connection.sendall(order)
         came = b""
         while True:
@@ -343,7 +343,7 @@ def test_all_of_the_api_fails_at_once_and_recovers_when_the_faults_are_cleared(
 def test_a_market_that_stands_still_is_moved_by_hand_and_never_back(venue: Venue) -> None:
     def clock(body: bytes | None = None) -> dict[str, Any]:
         request = urllib.request.Request(f"{venue.url}/venue/v1/clock", data=body)  # noqa: S310  # loopback
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             told: dict[str, Any] = json.load(answer)
         return told
 

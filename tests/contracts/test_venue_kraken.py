@@ -73,7 +73,7 @@ class Venue:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=200)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def served(folder: Path, **fields: Any) -> Iterator[str]:
         yield process.stdout.readline().split()[-1]
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
 
 
 def mirror_fields(url: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def client(url: str) -> Any:
 
 
 def until(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not seen():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -23,7 +23,7 @@ OTHER = AccountSpec(
     name="other", api_key="other-key", secret="other-secret", balances={"USDT": Decimal(1_000_000)}
 )
 #: seconds, on a machine however busy
-PATIENCE = 60
+PATIENCE = 200
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.stdout is not None
     yield process.stdout.readline().split()[-1]
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
 
 
 def watched(url: str, watch: Callable[[Any], Awaitable[_T]], **keys: str) -> _T:

@@ -133,19 +133,19 @@ class RunningSystem:
         """Send a signal to `alina up`, wait for its end, and return its exit code."""
         assert self._up is not None
         self._up.send_signal(number)
-        return self._up.wait(timeout=60)
+        return self._up.wait(timeout=200)
 
     def down(self) -> None:
         """`alina down`."""
         done = self.command("down")
         assert done.returncode == 0, done.stderr
         if self._up is not None:
-            self._up.wait(timeout=60)
+            self._up.wait(timeout=200)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Any command, to its end."""
         return subprocess.run(
-            alina(self.config, *arguments), capture_output=True, text=True, timeout=120, check=False
+            alina(self.config, *arguments), capture_output=True, text=True, timeout=200, check=False
         )
 
     def answer(self, *arguments: str, code: int = 0) -> Any:

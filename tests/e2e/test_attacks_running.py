@@ -57,7 +57,7 @@ def test_forged_messages_fail_and_move_nothing(client: Client, system: RunningSy
     for name in ("trading.submit", "alina.orchestrator.execution.execute"):
         answers.append(client.app.send_task(name, [known], queue="execution"))
     for answer in answers:
-        answer.get(timeout=60, propagate=False)
+        answer.get(timeout=200, propagate=False)
         assert answer.failed(), answer.id
     system.assert_books_agree()
 
@@ -68,7 +68,7 @@ def test_replayed_messages_give_the_same_verdict_and_no_second_order(
     for verdict in ("approved", "denied"):
         wish = decided(system, verdict)
         for answer in [client.send(EXECUTE, str(wish.id)) for _ in range(5)]:
-            assert answer.get(timeout=60) == verdict
+            assert answer.get(timeout=200) == verdict
     system.assert_books_agree()
 
 
@@ -79,13 +79,13 @@ def test_a_message_in_another_workers_queue_is_refused_there(
     wish = decided(system, "approved")
     answer = client.app.send_task(EXECUTE, [str(wish.id)], queue=queue)
     with pytest.raises(ConfigError, match="only the worker of the queue `execution`"):
-        answer.get(timeout=60)
+        answer.get(timeout=200)
 
 
 def test_a_task_of_agents_in_the_executors_queue_is_refused_there(client: Client) -> None:
     answer = client.app.send_task("market.run_cycle", ["trading", SYMBOL], queue="execution")
     with pytest.raises(ConfigError, match="runs no tasks of agents"):
-        answer.get(timeout=60)
+        answer.get(timeout=200)
 
 
 def test_a_pickled_message_is_not_opened(client: Client, system: RunningSystem, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_pickled_message_is_not_opened(client: Client, system: RunningSystem, 
         headers = {"task": EXECUTE, "id": str(uuid4()), "lang": "py"}
         broker.SimpleQueue("execution").put(Payload(), serializer="pickle", headers=headers)
     later = client.send(EXECUTE, str(decided(system, "approved").id))
-    assert later.get(timeout=60) == "approved", "the worker goes on"
+    assert later.get(timeout=200) == "approved", "the worker goes on"
     assert not proof.exists()
 
 

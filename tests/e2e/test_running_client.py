@@ -26,7 +26,7 @@ def client(system: RunningSystem) -> Iterator[Client]:
 
 
 def test_a_run_from_python_gives_a_typed_result(client: Client, system: RunningSystem) -> None:
-    result = client.run("trading", symbol=SYMBOL).get(timeout=60)
+    result = client.run("trading", symbol=SYMBOL).get(timeout=200)
 
     assert isinstance(result, RunResult)
     assert (result.agent, result.symbol) == ("trading", SYMBOL)
@@ -36,7 +36,7 @@ def test_a_run_from_python_gives_a_typed_result(client: Client, system: RunningS
 
 
 def test_a_plain_celery_task_gives_the_same_result_as_json(client: Client) -> None:
-    answer = client.app.send_task("market.run_cycle", ["trading", SYMBOL]).get(timeout=60)
+    answer = client.app.send_task("market.run_cycle", ["trading", SYMBOL]).get(timeout=200)
 
     assert RunResult.from_json(answer).symbol == SYMBOL
 
@@ -44,7 +44,7 @@ def test_a_plain_celery_task_gives_the_same_result_as_json(client: Client) -> No
 def test_the_same_key_twice_gives_the_same_run(client: Client) -> None:
     sent = [client.send("market.run_cycle", "trading", SYMBOL, None, "a key of a test") for _ in range(2)]
 
-    first, second = (RunResult.from_json(one.get(timeout=60)) for one in sent)
+    first, second = (RunResult.from_json(one.get(timeout=200)) for one in sent)
 
     assert first == second
 
@@ -57,7 +57,7 @@ def test_an_unknown_name_is_our_error_at_the_client(
     client: Client, agent: str, symbol: str, setting: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(setting)):
-        client.run(agent, symbol=symbol).get(timeout=60)
+        client.run(agent, symbol=symbol).get(timeout=200)
 
 
 def test_the_example_of_the_readme_runs_as_it_stands(system: RunningSystem) -> None:

@@ -28,7 +28,7 @@ def _password(system: RunningSystem) -> str:
 
 def _get(url: str, headers: Mapping[str, str] | None = None) -> str:
     request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=200) as answer:  # noqa: S310
         return str(answer.read().decode())
 
 

@@ -34,7 +34,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("ALINA_")} | dict(extra)
 
 
-def alina(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60) -> Said:
+def alina(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 200) -> Said:
     """Run a command to its end."""
     done = subprocess.run(
         [*ALINA, *arguments],

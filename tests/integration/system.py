@@ -95,7 +95,7 @@ class RunningVenue:
         """Script a fault; see alina.venue.faults."""
         body = json.dumps({"kind": kind, "method": method, "path": path, **more}).encode()
         request = urllib.request.Request(f"{self.url}/venue/v1/faults", data=body)  # noqa: S310  # loopback
-        urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def served(spec: VenueSpec) -> Iterator[str]:
         yield _url_when_ready(process, spec.folder / "venue.url")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(200)
 
 
 def tethered() -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def _price(number: int) -> Decimal:
 
 
 def _url_when_ready(process: subprocess.Popen[bytes], file: Path) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if file.exists():
             return file.read_text().strip()

@@ -467,7 +467,7 @@ def test_a_forged_result_runs_no_code_where_it_is_read(
     url = owner.url.render_as_string(hide_password=False)
     app = make_celery(Settings(), database_url=url, redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(DecodeError):
-        PendingRun(app.AsyncResult(task_id)).get(timeout=60)
+        PendingRun(app.AsyncResult(task_id)).get(timeout=200)
     assert not proof.exists()
 
 

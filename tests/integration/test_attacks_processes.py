@@ -64,7 +64,12 @@ def python(config: Path, *arguments: str, **env: str) -> "subprocess.CompletedPr
     """A process of ours with nothing but these variables."""
     environment = {"PATH": os.environ["PATH"], "ALINA_CONFIG": str(config), **SERVERS, **env}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
 
 

@@ -89,7 +89,7 @@ def test_a_part_is_filled_and_the_rest_is_cancelled(make: Make, venue: RunningVe
     order = partly_filled_limit(one, venue)
     if answer:
         venue.fail(answer, "DELETE", "/api/v3/order")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not order.settled:
         assert time.monotonic() < deadline
         try:
@@ -117,7 +117,7 @@ class FilledFirst:
         return getattr(self._exchange, name)
 
     def cancel(self, symbol: str, client_order_id: str) -> bool:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not self._exchange.find(symbol, client_order_id).state.is_final:
             assert time.monotonic() < deadline, "the price falls to the order's limit"
             time.sleep(0.05)

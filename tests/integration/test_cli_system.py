@@ -30,7 +30,7 @@ BUY = {
     "confidence": 80,
     "stop_percent": 2,
 }
-WITHIN = 60.0  # wall seconds for a start or an end
+WITHIN = 200.0  # wall seconds for a start or an end
 
 
 class Home:

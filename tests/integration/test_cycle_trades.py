@@ -99,7 +99,7 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
 
     def work(call: Callable[[], object]) -> None:
         try:
-            barrier.wait(60)
+            barrier.wait(200)
             results.append(call())
         except BaseException as error:  # shown below, in the test's own thread
             errors.append(error)

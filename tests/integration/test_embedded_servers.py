@@ -75,7 +75,7 @@ def start_elsewhere(kind: type[Server], folder: DataFolder) -> tuple[subprocess.
     return parent, url, int(pid)
 
 
-def wait_until(holds: Callable[[], bool], *, within: float = 60.0) -> None:
+def wait_until(holds: Callable[[], bool], *, within: float = 200.0) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline

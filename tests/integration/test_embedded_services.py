@@ -52,7 +52,7 @@ def test_a_program_is_started_and_found_at_the_url_it_wrote(
 ) -> None:
     url = local("venue").start()
     assert url == f"http://127.0.0.1:{folder.known_port('venue')}"
-    assert answers_http(url, timeout=60)
+    assert answers_http(url, timeout=200)
 
 
 def test_a_second_start_takes_it_over_and_does_not_choose_another_port(
@@ -93,7 +93,7 @@ def test_one_that_died_is_revived_where_it_was_and_named(local: Callable[..., Lo
     assert services.revive() == ()
     assert two.pid
     os.kill(two.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while two.pid is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

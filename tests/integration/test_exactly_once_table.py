@@ -263,7 +263,7 @@ def hurried(one: System) -> System:
 
 def _converged(one: System, proposal_id: Any) -> LedgerOrder:
     """The order once it is settled, and a reconciliation finds nothing; balances are compared there too."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while True:
         with suppress(TransientError):
             differences = reconciliation.reconcile(one.runtime)

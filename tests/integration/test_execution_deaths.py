@@ -216,7 +216,7 @@ def test_an_executor_killed_by_the_system_leaves_the_books_to_be_made_equal(
     arguments = (str(venue.home), one.symbol, one.runtime.account, ledger_url, str(wish.id), point)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], env=environment, timeout=60, capture_output=True
+        [sys.executable, "-c", KILLED, *arguments], env=environment, timeout=200, capture_output=True
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     (order,) = orders_of(one)

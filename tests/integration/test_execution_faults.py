@@ -153,7 +153,7 @@ def test_an_order_whose_trades_are_listed_late_is_settled_with_them_and_not_befo
     one = make()
     venue.fail("delayed_trades", *ORDER, hidden_seconds="1")
     decision = one.execute(proposal(one).id)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (order := order_of(one, decision)).settled:
         assert (order.state, bought(one)) == (OrderState.FILLED, 0)
         assert time.monotonic() < deadline

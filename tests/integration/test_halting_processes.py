@@ -88,7 +88,7 @@ def test_no_executor_of_any_account_claims_an_order_once_the_halt_has_returned(
             stack.enter_context(executor(account, symbol, ledger_url))
             for account, symbol in zip(accounts, symbols, strict=True)
         ]
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while any(sent(engine).get(symbol, 0) < 5 for symbol in symbols):
             assert time.monotonic() < deadline, "every executor sends orders"
             assert all(process.poll() is None for process in running)
@@ -96,7 +96,7 @@ def test_no_executor_of_any_account_claims_an_order_once_the_halt_has_returned(
         halted = alina(tmp_path, "halt", "--system", env={"ALINA_DATABASE_URL": ledger_url})
         returned_at = now(engine)
         assert halted.code == 0, halted.err
-        assert [process.wait(90) for process in running] == [0, 0, 0]
+        assert [process.wait(200) for process in running] == [0, 0, 0]
     with engine.connect() as connection:
         late = connection.execute(text(f"SELECT count(*) {SENT} AND submitted_at > :at"), {"at": returned_at})
         assert late.scalar_one() == 0

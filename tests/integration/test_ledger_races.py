@@ -54,7 +54,7 @@ def at_once(factory: Factory, work: Callable[[Ledger], T], sessions: int = 4) ->
     def in_one_transaction(_: int) -> T:
         with transaction(factory) as session:
             session.connection()
-            barrier.wait(timeout=60)
+            barrier.wait(timeout=200)
             return work(Ledger(session))
 
     with ThreadPoolExecutor(sessions) as pool:
@@ -222,7 +222,7 @@ def wait_until_somebody_waits(factory: Factory) -> None:
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         with transaction(factory) as session:
             if session.scalar(waiting):

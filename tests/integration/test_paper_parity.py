@@ -109,7 +109,7 @@ class Paper(System):
     def come_to(self, url: str, moment: int, *, reconciling: bool) -> None:
         """What beat has done by then."""
         body = json.dumps({"market": moment}).encode()
-        urllib.request.urlopen(f"{url}/venue/v1/clock", data=body, timeout=30).close()  # noqa: S310  # loopback
+        urllib.request.urlopen(f"{url}/venue/v1/clock", data=body, timeout=200).close()  # noqa: S310  # loopback
         assert ms_from_utc(self.runtime.clock.now()) == moment
         if reconciling:
             assert reconciliation.reconcile(self.runtime) == []

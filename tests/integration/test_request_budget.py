@@ -346,7 +346,7 @@ def test_processes_that_order_together_are_never_refused_by_the_venue(url: str, 
         )
     finally:
         venue.terminate()
-        venue.communicate(timeout=60)
+        venue.communicate(timeout=200)
     assert outcomes["refused"] == 0
     assert outcomes["placed"] >= 7
     assert outcomes.total() == 30

@@ -418,7 +418,7 @@ def test_a_stop_that_is_reached_is_given_its_time(make: Make) -> None:
 
 def protect_until_closed(one: System) -> None:
     """Pass after pass, until nothing is held."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while held(one) is not None:
         assert time.monotonic() < deadline
         stops.protect(one.runtime)
@@ -501,7 +501,7 @@ def test_a_stop_that_the_exchange_filled_unseen_closes_the_position_and_denies_t
         one.deliver()
         order, wish = resting(one).order, leave(one, expires_at=NOW + timedelta(days=300))
     with running_venue(tmp_path, symbols=1, hours=200, speed=36_000) as moving:  # ten hours a second
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not is_over(moving, order):
             assert time.monotonic() < deadline
             time.sleep(0.05)

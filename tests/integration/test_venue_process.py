@@ -72,7 +72,7 @@ class VenueProcess:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=200)
         code, self.process = self.process.returncode, None
         return code
 
@@ -87,14 +87,14 @@ class VenueProcess:
         )
         request = urllib.request.Request(url, data=body, headers=HEADERS, method=method)  # noqa: S310  # loopback
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=200) as response:  # noqa: S310
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return json.load(error)
 
     def clock(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/venue/v1/clock", timeout=60) as response:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/venue/v1/clock", timeout=200) as response:  # noqa: S310
             answer: dict[str, Any] = json.load(response)
             return answer
 
@@ -104,7 +104,7 @@ class VenueProcess:
             f"{self.url}/venue/v1/faults", data=json.dumps(fault).encode(), method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=200) as response:  # noqa: S310
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -156,7 +156,7 @@ def test_kill_9_while_orders_pour_in_loses_none_that_was_confirmed(venue: VenueP
     for round_ in range(1, 4):
         client = Thread(target=pour)
         client.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while len(confirmed) < 5 * round_:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -195,9 +195,9 @@ def test_a_delayed_order_is_placed_though_its_client_has_left(venue: VenueProces
     query = urlencode({**ORDER, "newClientOrderId": "late", "timestamp": str(time.time_ns() // 1_000_000)})
     body = f"{query}&signature={signature(SECRET, query)}".encode()
     form = {**HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
-    with closing(HTTPConnection(urlsplit(venue.url).netloc, timeout=60)) as connection:
+    with closing(HTTPConnection(urlsplit(venue.url).netloc, timeout=200)) as connection:
         connection.request("POST", "/api/v3/order", body, form)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while "orderId" not in venue.ask("GET", "/api/v3/order", symbol="BTCUSDT", origClientOrderId="late"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -220,7 +220,7 @@ def test_a_second_venue_on_one_folder_is_refused(venue: VenueProcess, tmp_path: 
         [sys.executable, "-m", "alina.venue", str(tmp_path / "spec.json")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert second.returncode == 2
@@ -230,7 +230,7 @@ def test_a_second_venue_on_one_folder_is_refused(venue: VenueProcess, tmp_path: 
 
 def refusal(venue: VenueProcess) -> str:
     process = venue.run()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 2
     return str(errors)
 
@@ -290,7 +290,7 @@ def test_the_replay_clock_goes_back_only_for_another_venue(tmp_path: Path) -> No
 
 def test_a_venue_does_not_load_ccxt() -> None:
     code = "import sys, alina.venue.server, alina.venue.clock; sys.exit('ccxt' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=200, check=False).returncode == 0
 
 
 def test_a_spec_with_an_unknown_field_is_refused() -> None:
