@@ -127,12 +127,14 @@ def replay(
 ) -> None:
     """Ask the model again, as it was then.
 
-    Exit code 0: the same text, bit for bit; 1: another.
+    Exit code 0: the same model gave the same text, bit for bit; 1: another text, or another model file,
+    build of llama.cpp or layout than then. Both are shown as a difference.
 
     Example: alina replay 3f9a1c
     """
     from alina import bootstrap
     from alina.cli.database import open_ledger
+    from alina.orchestrator.replay import is_same
     from alina.orchestrator.replay import replay as ask_again
 
     settings = settings_of(context)
@@ -145,24 +147,23 @@ def replay(
             )
         run = ledger.run(run_id)
     calls = ask_again(run, cache(lambda identity: bootstrap.make_model(settings, like=identity)))
-    is_equal = all(call.is_equal for call in calls)
     if as_json:
-        print_json({"run_id": run.id, "equal": is_equal, "calls": calls})
+        is_equal, changed = (
+            all(call.is_equal for call in calls),
+            sorted({c for call in calls for c in call.changed}),
+        )
+        print_json({"run_id": run.id, "equal": is_equal, "changed": changed, "calls": calls})
     else:
         _show_replay(calls)
-    raise typer.Exit(0 if is_equal else 1)
+    raise typer.Exit(0 if is_same(calls) else 1)
 
 
 def _show_replay(calls: "list[ReplayedCall]") -> None:
-    from difflib import unified_diff
-
     for call in calls:
         name = call.model_then.name
-        if call.is_equal:
-            say(f"EQUAL      call {call.attempt}, {name}: {call.then}")
-            continue
-        say(f"DIFFERENT  call {call.attempt}, {name}")
-        if call.model_then != call.model_now:
-            say(f"  then {call.model_then}\n  now  {call.model_now}")
-        for line in unified_diff(call.then.splitlines(), call.now.splitlines(), "then", "now", lineterm=""):
+        verdict = "EQUAL      " if call.is_equal else "DIFFERENT  "
+        say(f"{verdict}call {call.attempt}, {name}: {call.now}")
+        if call.changed:
+            say(f"  not as it was then: {', '.join(call.changed)}")
+        for line in call.difference():
             say(f"  {line}")

@@ -175,6 +175,7 @@ def _call(row: ModelCallRow) -> ModelCall:
         build=row.model_build,
         context_length=row.model_context_length,
         threads=row.model_threads,
+        batch=row.model_batch,
     )
     return ModelCall(
         attempt=row.attempt,

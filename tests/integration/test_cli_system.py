@@ -158,8 +158,8 @@ def test_a_system_is_started_asked_stopped_and_read_again(home: Home) -> None:
 
     (home.path / "answers.jsonl").write_text(json.dumps(BUY | {"action": "hold"}) + "\n")
     other_model = home.alina("replay", decision_id)
-    assert other_model.code == 2
-    assert "set models.default to the former" in other_model.err
+    assert other_model.code == 1
+    assert "not as it was then: sha256" in other_model.out
 
 
 def change_what_was_answered(home: Home) -> None:

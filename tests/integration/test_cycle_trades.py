@@ -25,7 +25,7 @@ from alina.bootstrap import make_exchange, make_model
 from alina.domain.orders import OrderState
 from alina.domain.ports import Fact
 from alina.domain.runs import RunState
-from alina.errors import ConfigError, ModelBusy, ModelError
+from alina.errors import ConfigError, ModelBusy
 from alina.orchestrator import comparison, cycle, polling, protection, reconciliation, replay, sweeping
 
 Make = Callable[..., System]
@@ -232,8 +232,10 @@ def test_a_decision_is_replayed_bit_for_bit(make: Make) -> None:
     replayed = replay.replay(stored, lambda _: one.runtime.model())
     assert [call.is_equal for call in replayed] == [True, True]
     other = one.answering(BUY)
-    with pytest.raises(ModelError, match="sha256"):
-        replay.replay(stored, lambda _: other.runtime.model())
+    replayed = replay.replay(stored, lambda _: other.runtime.model())
+    assert not replay.is_same(replayed)
+    assert [call.changed for call in replayed] == [("sha256",), ("sha256",)]
+    assert f"-sha256: {run.calls[0].completion.model.sha256}" in replayed[0].difference()
 
 
 def test_a_decision_of_the_real_model_is_replayed_bit_for_bit(make: Make) -> None:

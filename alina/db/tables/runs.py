@@ -129,6 +129,7 @@ class ModelCallRow(Base):
         at_least(0, "prompt_tokens"),
         at_least(0, "completion_tokens"),
         at_least(0, "elapsed_ms"),
+        at_least(0, "model_batch"),
         CheckConstraint("json_typeof(messages) = 'array'", name="messages"),
     )
 
@@ -151,3 +152,4 @@ class ModelCallRow(Base):
     completion_tokens: Mapped[int]
     elapsed_ms: Mapped[int]
     finish_reason: Mapped[str]
+    model_batch: Mapped[int]
