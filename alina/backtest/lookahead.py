@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, cast
 
 import numpy as np
@@ -20,8 +19,10 @@ from alina.domain.market import MarketView
 from alina.domain.ports import Fact, Memory, Tool
 from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.errors import DataError
+from alina.market_data.bars import BarColumns
+from alina.market_data.decimals import DecimalColumn
 from alina.orchestrator.runtime import UnitOfWork
-from alina.venue.candles_csv import Bar, Series
+from alina.venue.candles_csv import Series
 
 #: A fresh world, with a memory of its own, on these series; its start and end in market ms, None: as far
 #: as they reach.
@@ -30,7 +31,7 @@ MakeWorld = Callable[[Mapping[str, Series], int | None, int | None], World]
 #: decisions up to which the run is repeated
 CUTS = 3
 #: the poisoned future jumps between these multiples of the true one; whole, so that no decimals are added
-_MULTIPLES = (Decimal(2), Decimal(5))
+_MULTIPLES = (2, 5)
 
 #: as_of and symbol -> what was seen there
 _Seen = dict[tuple[datetime, str], Any]
@@ -204,35 +205,33 @@ def _removed(series: Series, at: int) -> Series:
     """Nothing after `at` but the price at which the next candle opens, where what is decided is filled."""
     past, future = _split(series.bars, at)
     opening = [one._replace(high=one.open, low=one.open, close=one.open) for one in future[:1]]
-    return _changed(series, [*past, *opening])
+    return _changed(series, [past, BarColumns.of(opening)])
 
 
 def _poisoned(series: Series, at: int) -> Series:
     """Other candles after `at`, but for the price at which the next one opens."""
     past, future = _split(series.bars, at)
-    candles = [_times(bar, _MULTIPLES[number % 2]) for number, bar in enumerate(future)]
-    for true, bar in zip(future[:1], candles[:1], strict=True):
-        candles[0] = bar._replace(open=true.open, low=min(true.open, bar.low))
-    return _changed(series, [*past, *candles])
+    other = _multiplied(future)
+    opening = [
+        bar._replace(open=true.open, low=min(true.open, bar.low))
+        for true, bar in zip(future[:1], other[:1], strict=True)
+    ]
+    return _changed(series, [past, BarColumns.of(opening), other[1:]])
 
 
-def _times(bar: Bar, multiple: Decimal) -> Bar:
-    return Bar(
-        bar.open_ms,
-        open=bar.open * multiple,
-        high=bar.high * multiple,
-        low=bar.low * multiple,
-        close=bar.close * multiple,
-        volume=bar.volume * multiple,
-    )
+def _multiplied(bars: BarColumns) -> BarColumns:
+    multiples = np.resize(_MULTIPLES, len(bars))
+    columns = (DecimalColumn(one.digits * multiples, one.exponents) for one in bars.figures)
+    return BarColumns(bars.open_ms, *columns)
 
 
-def _split(bars: Sequence[Bar], at: int) -> tuple[Sequence[Bar], Sequence[Bar]]:
+def _split(bars: BarColumns, at: int) -> tuple[BarColumns, BarColumns]:
     """Those that are closed at `at`, and the others: candles lie on one grid."""
-    past = sum(bar.open_ms < at for bar in bars)
+    past = int(np.searchsorted(bars.open_ms, at))
     return bars[:past], bars[past:]
 
 
-def _changed(series: Series, bars: Sequence[Bar]) -> Series:
+def _changed(series: Series, parts: Sequence[BarColumns]) -> Series:
+    bars = BarColumns.joined(parts)
     gaps = tuple(gap for gap in series.gaps if gap.end_ms <= bars[-1].open_ms)
-    return _Changed(series.name, series.interval_ms, tuple(bars), gaps, series.price_decimals)
+    return _Changed(series.name, series.interval_ms, bars, gaps, series.price_decimals)

@@ -2,10 +2,10 @@
 
 import gzip
 import io
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from pyarrow import csv, feather, parquet
 from alina.domain.market import timeframe_duration
 from alina.errors import DataError
 from alina.market_data.arrays import FIGURES, CandleArrays
+from alina.market_data.bars import CHUNK
+from alina.market_data.json_rows import json_rows
 from alina.market_data.names import named
 
 TIME = "timestamp"
@@ -102,12 +104,13 @@ def _read_csv(path: Path) -> pa.Table:
 
 def _read_json(path: Path) -> pa.Table:
     """ccxt's OHLCV: a list of [ms, open, high, low, close, volume]."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        candles = json.load(file, parse_float=str, parse_int=str)  # text: every digit is kept
-    if not isinstance(candles, list) or any(len(row) < len(_COLUMNS) for row in candles):
-        raise ValueError("no list of [ms, open, high, low, close, volume]")
-    columns = list(zip(*candles, strict=False))[: len(_COLUMNS)]
-    return pa.table({name: pa.array(one, pa.string()) for name, one in zip(_COLUMNS, columns, strict=False)})
+    rows, tables = json_rows(path), []
+    while some := list(islice(rows, CHUNK)):
+        if any(not isinstance(row, list) or len(row) < len(_COLUMNS) for row in some):
+            raise ValueError("no list of [ms, open, high, low, close, volume]")
+        columns = zip(*(row[: len(_COLUMNS)] for row in some), strict=True)
+        tables.append(pa.table([pa.array(one, pa.string()) for one in columns], names=_COLUMNS))
+    return pa.concat_tables(tables or [pa.table({name: [] for name in _COLUMNS})])
 
 
 _READERS: Mapping[str, Callable[[Path], pa.Table]] = {

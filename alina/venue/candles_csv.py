@@ -2,16 +2,20 @@
 
 import csv
 import gzip
-import io
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from itertools import pairwise
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alina.errors import DataError
+from alina.market_data.bars import CHUNK, Bar, BarColumns
+from alina.market_data.decimals import DecimalColumn
 
 HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
 _MINUTE = 60_000
@@ -31,18 +35,8 @@ INTERVALS = {
     "1d": 1440 * _MINUTE,
 }
 _MOST_DECIMALS = 8
-_TOO_LARGE = Decimal("1e15")
-
-
-class Bar(NamedTuple):
-    """One candle. `open_ms`: ms since the epoch; prices in quote per base; volume in base."""
-
-    open_ms: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
+#: of prices, volumes and times
+_TOO_LARGE = 10**15
 
 
 class Gap(NamedTuple):
@@ -58,7 +52,7 @@ class Series:
 
     name: str
     interval_ms: int
-    bars: tuple[Bar, ...]
+    bars: BarColumns
     gaps: tuple[Gap, ...]
 
     @property
@@ -69,7 +63,7 @@ class Series:
     @property
     def price_decimals(self) -> int:
         """The most decimals that any price of the file has."""
-        return max(_decimals(price) for bar in self.bars for price in bar[1:5])
+        return max(prices.decimals for prices in self.bars.figures[:4])
 
 
 def load_series(path: Path, *, warmup: int) -> Series:
@@ -78,82 +72,119 @@ def load_series(path: Path, *, warmup: int) -> Series:
     Raises DataError naming the file, the line, the fault and the remedy; also for a file that holds
     fewer than `warmup` + 2 candles.
     """
-    return series_of(path, tuple(_rows(path)), warmup=warmup, first_line=2)
+    return series_of(path, BarColumns.joined(list(_chunks(path))), warmup=warmup, first_line=2)
 
 
-def series_of(path: Path, bars: tuple[Bar, ...], *, warmup: int, first_line: int = 1) -> Series:
-    """These candles on their grid, oldest first, each of which `impossible` has passed. Raises DataError."""
+def series_of(path: Path, bars: BarColumns, *, warmup: int, first_line: int = 1) -> Series:
+    """These candles on their grid. Raises DataError, also for candles that cannot be true."""
+    check(path, bars, first_line=first_line)
     if len(bars) < warmup + 2:
         raise DataError(
             f"{path}: {len(bars)} candles are too few for a warmup of {warmup}: "
             f"give at least {warmup + 2} candles or lower the warmup"
         )
     interval = _interval(path, bars)
-    for line, bar in enumerate(bars, start=first_line):
-        if bar.open_ms % interval:
-            raise fault_at(
-                path, line, f"timestamp {bar.open_ms} is off the grid of {interval} ms", "remove the row"
-            )
-    gaps = tuple(
-        Gap(one.open_ms + interval, two.open_ms)
-        for one, two in pairwise(bars)
-        if two.open_ms - one.open_ms > interval
-    )
-    return Series(path.name, interval, bars, gaps)
+    for index in np.flatnonzero(bars.open_ms % interval)[:1].tolist():
+        fault = f"timestamp {bars.open_ms[index]} is off the grid of {interval} ms"
+        raise fault_at(path, first_line + index, fault, "remove the row")
+    return Series(path.name, interval, bars, gaps_in(bars, interval))
 
 
-def checked(path: Path, bars: Iterable[Bar], *, first_line: int = 1) -> Iterator[Bar]:
-    """The same candles. Raises DataError at the first that cannot be true, or that is not in order."""
-    previous = 0
-    for line, bar in enumerate(bars, start=first_line):
-        fault = _impossible(bar)
-        if fault:
-            raise fault_at(path, line, fault, "correct or remove the row")
-        if bar.open_ms == previous:
-            raise fault_at(path, line, f"timestamp {bar.open_ms} is a duplicate", "keep one of the rows")
-        if bar.open_ms < previous:
-            raise fault_at(
-                path, line, f"timestamp {bar.open_ms} is older than the row above", "sort the rows"
-            )
-        previous = bar.open_ms
-        yield bar
+def packed(path: Path, columns: Sequence[Sequence[str]], *, first_line: int) -> BarColumns:
+    """Columns of times in ms and of open, high, low, close and volume, as they are written.
 
-
-def _rows(path: Path) -> Iterator[Bar]:
-    reader = csv.reader(io.StringIO(_text(path)))
-    if next(reader, None) != HEADER:
-        raise fault_at(path, 1, "the header is missing", f"begin the file with {','.join(HEADER)}")
-    lines = (_bar(path, line, row) for line, row in enumerate(reader, start=2))
-    return checked(path, lines, first_line=2)
-
-
-def _text(path: Path) -> str:
+    Raises DataError at the first row that holds anything but numbers, or longer ones than are kept exactly.
+    """
+    times, *figures = columns
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        return BarColumns(np.array([int(time) for time in times], np.int64), *map(DecimalColumn.of, figures))
+    except (ValueError, OverflowError) as error:
+        raise _first_unreadable(path, columns, first_line) from error
+
+
+def check(path: Path, bars: BarColumns, *, first_line: int = 1) -> None:
+    """Raise DataError at the first candle that cannot be true, or that is not in order."""
+    for index in np.flatnonzero(~_plainly_right(bars)).tolist():
+        fault = _fault(bars[index], bars.open_ms[index - 1].item() if index else 0)
+        if fault is not None:
+            raise fault_at(path, first_line + index, *fault)
+
+
+def gaps_in(bars: BarColumns, interval_ms: int) -> tuple[Gap, ...]:
+    """Where no candle opens although the one before is closed."""
+    before = np.flatnonzero(np.diff(bars.open_ms) > interval_ms)
+    starts, ends = bars.open_ms[before] + interval_ms, bars.open_ms[before + 1]
+    return tuple(map(Gap, starts.tolist(), ends.tolist()))
+
+
+def _chunks(path: Path) -> Iterator[BarColumns]:
+    rows, line = _rows(path), 2
+    if next(rows, None) != HEADER:
+        raise fault_at(path, 1, "the header is missing", f"begin the file with {','.join(HEADER)}")
+    while chunk := list(islice(rows, CHUNK)):
+        for number, row in enumerate(chunk, start=line):
+            if len(row) != len(HEADER):
+                remedy = f"write the {len(HEADER)} columns {','.join(HEADER)}"
+                raise fault_at(path, number, f"{len(row)} columns", remedy)
+        yield packed(path, list(zip(*chunk, strict=True)), first_line=line)
+        line += len(chunk)
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            yield from csv.reader(file)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; name a CSV file of candles, or `sample`") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise DataError(f"{path}: unreadable ({error}); give plain UTF-8 .csv or whole .csv.gz") from error
 
 
-def _bar(path: Path, line: int, row: list[str]) -> Bar:
-    if len(row) != len(HEADER):
-        raise fault_at(
-            path, line, f"{len(row)} columns", f"write the {len(HEADER)} columns {','.join(HEADER)}"
-        )
-    try:
-        open_ms = int(row[0])
-        numbers = [Decimal(text) for text in row[1:]]
-    except (ValueError, InvalidOperation):
-        raise fault_at(path, line, "a field is not a number", "write integers and decimals only") from None
-    return Bar(open_ms, *numbers)
+def _first_unreadable(path: Path, columns: Sequence[Sequence[str]], first_line: int) -> DataError:
+    for line, row in enumerate(zip(*columns, strict=True), start=first_line):
+        try:
+            DecimalColumn.of(row)
+            np.int64(int(row[0]))
+        except (ValueError, OverflowError) as error:
+            return fault_at(path, line, str(error), "write whole ms, and decimals of at most 18 digits")
+    return DataError(f"{path}: unreadable; write whole ms, and decimals of at most 18 digits")
+
+
+def _plainly_right(bars: BarColumns) -> NDArray[np.bool_]:
+    """The candles of which no `_fault` can be, shape (bars,).
+
+    Of two numbers the floats tell which is smaller, or nothing.
+    """
+    right = (np.diff(bars.open_ms, prepend=0) > 0) & (bars.open_ms > 0) & (bars.open_ms < _TOO_LARGE)
+    right &= (bars.low.floats > 0) & (bars.volume.floats >= 0) & (bars.volume.floats < _TOO_LARGE)
+    for prices in bars.figures[:4]:
+        right &= (prices.floats < _TOO_LARGE) & (prices.exponents >= -_MOST_DECIMALS)
+    for prices in (bars.open, bars.close):
+        right &= _is_not_above(bars.low, prices) & _is_not_above(prices, bars.high)
+    return right
+
+
+def _is_not_above(one: DecimalColumn, other: DecimalColumn) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (one.digits == other.digits) & (one.exponents == other.exponents)
+    return same | (one.floats < other.floats)
+
+
+def _fault(bar: Bar, previous_ms: int) -> tuple[str, str] | None:
+    """The first thing about this candle that cannot be true, and the remedy."""
+    wrong = _impossible(bar)
+    if wrong:
+        return wrong, "correct or remove the row"
+    if bar.open_ms == previous_ms:
+        return f"timestamp {bar.open_ms} is a duplicate", "keep one of the rows"
+    if bar.open_ms < previous_ms:
+        return f"timestamp {bar.open_ms} is older than the row above", "sort the rows"
+    return None
 
 
 def _impossible(bar: Bar) -> str | None:
-    """The first thing about this candle that cannot be true."""
-    if not all(number.is_finite() and number < _TOO_LARGE for number in bar[1:]):
-        return "a number is not finite"
+    if not all(number < _TOO_LARGE for number in bar):
+        return f"a number is not below {_TOO_LARGE}"
     if bar.open_ms <= 0:
         return f"timestamp {bar.open_ms} is not in ms since 1970"
     if bar.low <= 0:
@@ -167,10 +198,10 @@ def _impossible(bar: Bar) -> str | None:
     return None
 
 
-def _interval(path: Path, bars: tuple[Bar, ...]) -> int:
+def _interval(path: Path, bars: BarColumns) -> int:
     """The most common spacing; of equally common ones the smallest."""
-    spacings = Counter(two.open_ms - one.open_ms for one, two in pairwise(bars))
-    interval = min(spacings, key=lambda spacing: (-spacings[spacing], spacing))
+    spacings, counts = np.unique(np.diff(bars.open_ms), return_counts=True)
+    interval: int = spacings[counts.argmax()].item()
     if interval not in INTERVALS.values():
         raise DataError(
             f"{path}: candles are {interval} ms apart, which is no timeframe: "

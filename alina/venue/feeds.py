@@ -10,8 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alina.errors import ConfigError
-from alina.venue.candles_csv import INTERVALS, Bar, Series, checked, load_series, series_of
+from alina.errors import ConfigError, DataError
+from alina.market_data.bars import CHUNK, Bar, BarColumns
+from alina.venue.candles_csv import INTERVALS, Series, load_series, packed, series_of
 from alina.venue.spec import SAMPLE, SYNTHETIC, Listing
 from alina.venue.synthetic import synthetic_series
 
@@ -33,8 +34,8 @@ def load(listing: Listing, *, warmup: int) -> Series:
     trades = read_trades(path)
     if trades is None and path.name.endswith((".csv", ".csv.gz")):
         return load_series(path, warmup=warmup)
-    bars = _of_trades(trades) if trades is not None else _of_candles(path, listing.symbol)
-    return series_of(path, tuple(checked(path, bars)), warmup=warmup)
+    bars = _of_candles(path, listing.symbol) if trades is None else _of_trades(path, trades)
+    return series_of(path, bars, warmup=warmup)
 
 
 def _synthetic(data: str) -> Series:
@@ -44,15 +45,24 @@ def _synthetic(data: str) -> Series:
     return synthetic_series(int(seed), timeframe or "5m")
 
 
-def _of_candles(path: Path, symbol: str) -> Iterator[Bar]:
+def _of_candles(path: Path, symbol: str) -> BarColumns:
     from alina.market_data.files import read_candles
 
-    rows = read_candles(path, symbol=symbol).rows
-    for open_ms, *figures in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        yield Bar(open_ms, *map(Decimal, figures))
+    rows, parts = read_candles(path, symbol=symbol).rows, []
+    for start in range(0, rows.num_rows, CHUNK):
+        times, *figures = (column.to_pylist() for column in rows.slice(start, CHUNK).columns)
+        parts.append(packed(path, [times, *figures], first_line=start + 1))
+    return BarColumns.joined(parts)
 
 
-def _of_trades(trades: Iterable["Trade"]) -> Iterator[Bar]:
+def _of_trades(path: Path, trades: Iterable["Trade"]) -> BarColumns:
+    try:
+        return BarColumns.of(_minutes(trades))
+    except ValueError as error:
+        raise DataError(f"{path}: the trades of a minute together: {error}; round the amounts") from None
+
+
+def _minutes(trades: Iterable["Trade"]) -> Iterator[Bar]:
     """Candles of a minute, each of its trades in their order; a minute without one has none."""
     for minute, group in groupby(trades, key=lambda trade: trade.ms // _MINUTE_MS):
         _, prices, amounts = zip(*group, strict=True)

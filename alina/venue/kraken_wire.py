@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from alina.domain.market import Balance, BookLevel
-from alina.venue.candles_csv import Bar
+from alina.market_data.bars import Bar
 from alina.venue.fees import Fees
 from alina.venue.filters import Rules
 from alina.venue.kraken_names import (

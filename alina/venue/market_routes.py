@@ -4,8 +4,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from alina.market_data.bars import Bar
 from alina.venue import wire
-from alina.venue.candles_csv import INTERVALS, Bar
+from alina.venue.candles_csv import INTERVALS
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.market_time import wall_ms
 from alina.venue.markets import ListedMarket

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import Protocol
 
 from alina.errors import DataError
+from alina.market_data.bars import Bar
 from alina.venue.book import Book, Quotes
-from alina.venue.candles_csv import Bar, Series
+from alina.venue.candles_csv import Series
 from alina.venue.filters import Rules, default_min_notional, default_tick_size
 from alina.venue.orders import Side, VenueOrder
 from alina.venue.replay import Replay

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from alina.domain.market import BookLevel
 from alina.errors import ConfigError, SystemStateError
+from alina.market_data.bars import Bar
 from alina.venue.book import Book, Quotes
-from alina.venue.candles_csv import INTERVALS, Bar
+from alina.venue.candles_csv import INTERVALS
 from alina.venue.filters import Rules, default_min_notional
 from alina.venue.market_time import wall_ms
 from alina.venue.markets import ListedMarket

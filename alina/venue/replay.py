@@ -12,17 +12,21 @@ Whoever decides only when a candle has closed, as a backtest does, never has tho
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from alina.errors import DataError
-from alina.venue.candles_csv import Bar, Series
+from alina.market_data.bars import Bar, BarColumns
+from alina.venue.candles_csv import Series
 
 #: far more than a float can be off, and far less than a tick
 _FLOAT_ERROR = 1e-12
 #: candles that are looked at together
 _BLOCK = 1024
+#: candles kept as records at once: a day of minutes, and some
+_KEPT = 2048
 
 
 class Leg(NamedTuple):
@@ -46,10 +50,10 @@ class Replay:
         self.end_ms = series.end_ms
         self._tick_size = tick_size
         is_on_grid = not Decimal(1).scaleb(-series.price_decimals) % tick_size
-        self._bars = series.bars if is_on_grid else tuple(self._on_grid(bar) for bar in series.bars)
-        self._opens = [bar.open_ms for bar in self._bars]
-        self._lows = np.array([float(bar.low) for bar in self._bars])
-        self._highs = np.array([float(bar.high) for bar in self._bars])
+        bars = series.bars if is_on_grid else BarColumns.of(map(self._on_grid, series.bars))
+        self._bar = lru_cache(_KEPT)(bars.__getitem__)
+        self._opens = bars.open_ms.data  # of a view of memory an item is an int, and quick to get
+        self._lows, self._highs = bars.low.floats, bars.high.floats
         if not self._lows.min() > 0:
             raise DataError(
                 f"{series.name}: a price rounds to zero with tick size {tick_size}: give a finer one"
@@ -57,7 +61,7 @@ class Replay:
 
     def price(self, now: int) -> Decimal:
         """The last price, on the tick grid."""
-        bar = self._bars[self._index(now)]
+        bar = self._bar(self._index(now))
         if now >= bar.open_ms + self.interval_ms:
             return bar.close
         leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
@@ -79,7 +83,7 @@ class Replay:
         """The volume (base) of the newest candle that is closed."""
         index = self._index(now)
         closed = now >= self._opens[index] + self.interval_ms
-        return self._bars[index if closed else max(index - 1, 0)].volume
+        return self._bar(index if closed else max(index - 1, 0)).volume
 
     def first_at_or_below(self, price: Decimal, since: int, until: int) -> int | None:
         """The first moment in (since, until] at which the price is not above `price`."""
@@ -96,7 +100,7 @@ class Replay:
         """
         start = bisect_left(self._opens, first)
         end = bisect_right(self._opens, min(last, now))
-        known = list(self._bars[start : end if most is None else min(end, start + most)])
+        known = [self._bar(index) for index in range(start, end if most is None else min(end, start + most))]
         if known and now < known[-1].open_ms + self.interval_ms:
             known[-1] = self._forming(known[-1], now)
         return known
@@ -140,7 +144,7 @@ class Replay:
         Each with the first and the last moment on it.
         """
         for index in self._coming_to(price, self._index(since), self._index(until) + 1, sign):
-            for leg in self._legs(self._bars[index]):
+            for leg in self._legs(self._bar(index)):
                 first, last = max(leg.start_ms, since + 1), min(leg.end_ms, until)
                 if first <= last:
                     yield leg, first, last

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from alina.domain.market import Balance, BookLevel
-from alina.venue.candles_csv import Bar
+from alina.market_data.bars import Bar
 from alina.venue.engine import Changes
 from alina.venue.orders import Side, Status, VenueFill, VenueOrder
 from alina.venue.wire import number

@@ -5,10 +5,13 @@ the market stands still for hours and comes back elsewhere.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 
-from alina.venue.candles_csv import INTERVALS, Bar, Gap, Series
+from alina.market_data.bars import Bar, BarColumns
+from alina.venue.candles_csv import INTERVALS, Series, gaps_in
 
 #: 1 January 2024, 0:00 UTC
 _BEGIN_MS = 1_704_067_200_000
@@ -37,23 +40,25 @@ _REGIMES = (
 )
 
 
-def synthetic_series(seed: int, timeframe: str = "5m") -> Series:
+def synthetic_series(seed: int, timeframe: str = "5m", *, candles: int = _CANDLES) -> Series:
     """Candles of `timeframe`, prices in hundredths. `timeframe` is one of `INTERVALS`."""
-    dice, interval = random.Random(seed), INTERVALS[timeframe]  # noqa: S311  # it must be repeatable
+    interval = INTERVALS[timeframe]
+    bars = BarColumns.of(islice(_market(random.Random(seed), interval), candles))  # noqa: S311  # repeatable
+    return Series(f"synthetic:{seed}", interval, bars, gaps_in(bars, interval))
+
+
+def _market(dice: random.Random, interval: int) -> Iterator[Bar]:
+    """Candle by candle, for ever."""
     price, regime, open_ms = _FIRST_PRICE, _REGIMES[0], _BEGIN_MS
-    bars: list[Bar] = []
-    gaps: list[Gap] = []
-    for _ in range(_CANDLES):
+    while True:
         if dice.random() * regime.length < 1:
             regime = dice.choice(_REGIMES)
-        if bars and dice.random() < _OUTAGE:
-            back_ms = open_ms + dice.randint(3, 48) * interval
-            gaps.append(Gap(open_ms, back_ms))
-            open_ms, price = back_ms, price * (1 + 0.02 * _normal(dice))
+        if open_ms > _BEGIN_MS and dice.random() < _OUTAGE:
+            open_ms += dice.randint(3, 48) * interval
+            price *= 1 + 0.02 * _normal(dice)
         walked = _walk(price, regime, dice)
-        bars.append(_bar(open_ms, walked, dice))
+        yield _bar(open_ms, walked, dice)
         open_ms, price = open_ms + interval, walked[-1]
-    return Series(f"synthetic:{seed}", interval, tuple(bars), tuple(gaps))
 
 
 def _walk(price: float, regime: _Regime, dice: random.Random) -> list[float]:

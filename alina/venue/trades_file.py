@@ -1,9 +1,9 @@
 """Files of recorded trades: CSV, parquet, feather and ccxt's JSON, to the last digit of what they hold."""
 
 import gzip
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
 from alina.errors import DataError
+from alina.market_data.bars import CHUNK
+from alina.market_data.json_rows import json_rows
 
 _TIMES = ("timestamp", "time", "date", "datetime")
 _AMOUNTS = ("amount", "quantity", "qty", "size", "volume")
@@ -24,11 +26,11 @@ class Trade(NamedTuple):
     amount: Decimal
 
 
-def read_trades(path: Path) -> list[Trade] | None:
+def read_trades(path: Path) -> Iterator[Trade] | None:
     """The trades of a file, as they stand in it; None: it holds none, so it may hold candles.
 
     Columns: timestamp (ms, or the file's own timestamps), price, amount; names may be those of other
-    programs. Raises DataError for a row that is no trade.
+    programs. Raises DataError, also while they are taken, for a row that is no trade.
     """
     try:
         table = _table(path)
@@ -43,8 +45,13 @@ def read_trades(path: Path) -> list[Trade] | None:
         stamps = table[time].cast(pa.timestamp("ms", table[time].type.tz), safe=False).cast(pa.int64())
     else:
         stamps = table[time]
-    texts = (table[name].cast(pa.string()).to_pylist() for name in (named["price"], amount))
-    return list(_trades(path, zip(stamps.to_pylist(), *texts, strict=True)))
+    texts = (table[name].cast(pa.string()) for name in (named["price"], amount))
+    return _trades(path, _rows((stamps, *texts)))
+
+
+def _rows(columns: Sequence[pa.ChunkedArray]) -> Iterator[tuple[object, ...]]:
+    for start in range(0, len(columns[0]), CHUNK):
+        yield from zip(*(column.slice(start, CHUNK).to_pylist() for column in columns), strict=True)
 
 
 def _trades(path: Path, rows: Iterator[tuple[object, ...]]) -> Iterator[Trade]:
@@ -84,9 +91,10 @@ def _csv(path: Path) -> pa.Table | None:
 
 def _json(path: Path) -> pa.Table | None:
     """ccxt's trades: a list of objects with timestamp, price and amount."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        rows = json.load(file, parse_float=str, parse_int=str)  # text: every digit is kept
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return None
-    columns = ("timestamp", "price", "amount")
-    return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns})
+    rows, tables = json_rows(path), []
+    while some := list(islice(rows, CHUNK)):
+        if not all(isinstance(row, dict) for row in some):
+            return None
+        columns = {name: [row.get(name) for row in some] for name in ("timestamp", "price", "amount")}
+        tables.append(pa.table(columns, pa.schema({name: pa.string() for name in columns})))
+    return pa.concat_tables(tables) if tables else None

@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 from alina.domain.market import Balance, BookLevel
+from alina.market_data.bars import Bar
 from alina.venue import filters
-from alina.venue.candles_csv import Bar
 from alina.venue.fees import Fees
 from alina.venue.filters import Rules
 from alina.venue.orders import Kind, Side, VenueFill, VenueOrder

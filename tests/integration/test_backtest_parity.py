@@ -17,7 +17,8 @@ from alina.backtest.runtime import make_world
 from alina.config import Settings
 from alina.domain.orders import OrderSide
 from alina.domain.records import ms_from_utc
-from alina.venue.candles_csv import Bar, Series
+from alina.market_data.bars import Bar, BarColumns
+from alina.venue.candles_csv import Series
 
 HOUR, BARS, CASH = 3_600_000, 200, 10_000
 FIRST = 1_767_225_600_000
@@ -49,7 +50,7 @@ def candles() -> Series:
         high, low = max(price, close) + 1, min(price, close) - 1
         bars.append(Bar(FIRST + number * HOUR, price, high, low, close, Decimal(1_000_000)))
         price = close
-    return Series("table", HOUR, tuple(bars), ())
+    return Series("table", HOUR, BarColumns.of(bars), ())
 
 
 class Crossing(Strategy):

@@ -11,7 +11,8 @@ import pytest
 from pyarrow import feather, parquet
 
 from alina.errors import DataError
-from alina.venue.candles_csv import Bar, Series
+from alina.market_data.bars import Bar
+from alina.venue.candles_csv import Series
 from alina.venue.feeds import load
 from alina.venue.spec import Listing
 

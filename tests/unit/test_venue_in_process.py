@@ -10,7 +10,8 @@ import pytest
 from alina.domain.orders import Fill, Order, OrderSide, OrderState, OrderType
 from alina.domain.records import utc_from_ms
 from alina.errors import ExchangeRefused, OrderRejected
-from alina.venue.candles_csv import Bar, Gap, Series
+from alina.market_data.bars import Bar, BarColumns
+from alina.venue.candles_csv import Gap, Series
 from alina.venue.fees import Fees
 from alina.venue.in_process import InProcessExchange
 from alina.venue.markets import list_market
@@ -32,7 +33,7 @@ def exchange_on(*hours: tuple[str, str, str, str, str] | None) -> InProcessExcha
         for one, two in pairwise(bars)
         if two.open_ms > one.open_ms + HOUR
     )
-    series = Series("test", HOUR, tuple(bars), gaps)
+    series = Series("test", HOUR, BarColumns.of(bars), gaps)
     return InProcessExchange(
         [list_market(Listing(SYMBOL, tick_size=Decimal("0.01")), series, Decimal(0))],
         balances={"BTC": Decimal(1000), "USDT": Decimal(100_000)},

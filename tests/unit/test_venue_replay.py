@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alina.venue.candles_csv import Bar, Gap, Series
+from alina.market_data.bars import Bar, BarColumns
+from alina.venue.candles_csv import Gap, Series
 from alina.venue.replay import Replay
 
 HOUR = 3_600_000
@@ -24,7 +25,7 @@ AFTER_GAP = bar(4, "120", "121", "119", "120")
 
 @pytest.fixture
 def replay() -> Replay:
-    series = Series("test", HOUR, (RISING, FALLING, AFTER_GAP), (Gap(3 * HOUR, 4 * HOUR),))
+    series = Series("test", HOUR, BarColumns.of((RISING, FALLING, AFTER_GAP)), (Gap(3 * HOUR, 4 * HOUR),))
     return Replay(series, TICK)
 
 
@@ -39,7 +40,7 @@ def series(draw: st.DrawFn) -> Series:
         low, *body, high = (Decimal(one) / 100 for one in cents)
         open_, close = draw(st.permutations(body))
         bars.append(Bar(hour * HOUR, open_, high, low, close, Decimal(draw(st.integers(0, 99)))))
-    return Series("drawn", HOUR, tuple(bars), ())
+    return Series("drawn", HOUR, BarColumns.of(bars), ())
 
 
 def is_open(one: Series, ms: int) -> bool:
@@ -86,7 +87,9 @@ def test_after_the_end_the_price_stays(replay: Replay) -> None:
 
 
 def test_the_book_s_volume_is_that_of_a_closed_candle(replay: Replay) -> None:
-    series = Series("test", HOUR, (bar(1, "1", "1", "1", "1", "7"), bar(2, "1", "1", "1", "1", "9")), ())
+    series = Series(
+        "test", HOUR, BarColumns.of((bar(1, "1", "1", "1", "1", "7"), bar(2, "1", "1", "1", "1", "9"))), ()
+    )
     replay = Replay(series, TICK)
     assert replay.last_volume(3 * HOUR - 1) == 7
     assert replay.last_volume(3 * HOUR) == 9
@@ -130,7 +133,7 @@ def test_what_is_shown_does_not_depend_on_candles_that_are_still_to_come(
     now = data.draw(st.integers(begin, end - 1))
     known = [candle for candle in one.bars if candle.open_ms <= now]
     later = bar(now // HOUR + 5, "7777", "9999", "5555", "8888")
-    other = Series("other future", HOUR, (*known, later), ())
+    other = Series("other future", HOUR, BarColumns.of((*known, later)), ())
     assert Replay(one, TICK).bars(begin, now, now) == Replay(other, TICK).bars(begin, now, now)
     assert Replay(one, TICK).price(now) == Replay(other, TICK).price(now)
 
