@@ -13,7 +13,7 @@ from alina.agents.base import Situation
 from alina.agents.trading import FlatAnswer, HoldingAnswer, TradingAgent
 from alina.config import Settings
 from alina.domain.market import MarketView
-from alina.tools.indicators import Bars, Candidates, Series, closes, ema, ema_windows, rsi, rsi_windows
+from alina.tools.indicators import Bars, Candidates, Series, column, ema, ema_windows, rsi, rsi_windows
 
 #: far more than two ways of adding the same floats can differ by, as a fraction of the price or of 100
 _DOUBT = 1e-9
@@ -79,7 +79,7 @@ class RuleAgent(TradingAgent):
 
     def _look(self, view: MarketView) -> tuple[int, float]:
         """1: the fast average crossed above the slow one within the last candle, -1: below; and the RSI."""
-        close = closes(view)
+        close = column(view, "close")
         if len(close) < self._rule.warm_up:
             return 0, 50.0
         fast, slow = ema(close, self._rule.ema_fast), ema(close, self._rule.ema_slow)

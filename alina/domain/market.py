@@ -1,10 +1,12 @@
 """What a market is and what it shows: candles, prices, the book, balances."""
 
 import re
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from functools import cache
 from itertools import pairwise
 
 from alina.domain.records import Record
@@ -13,6 +15,7 @@ from alina.errors import InvalidRecord
 _TIMEFRAME_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+@cache  # every candle asks
 def timeframe_duration(timeframe: str) -> timedelta:
     """The length of one candle: "5m", "1h", "4h", "1d". Raises InvalidRecord for anything else."""
     match = re.fullmatch(r"([1-9][0-9]{0,3})([mhdw])", timeframe)
@@ -52,6 +55,14 @@ class Candle(Record):
     def close_time(self) -> datetime:
         """The first moment at which the candle may be known (exclusive end)."""
         return self.open_time + timeframe_duration(self.timeframe)
+
+
+class CandleWindow(Sequence[Candle]):
+    """Neighbouring candles, oldest first, kept as columns: a record is made of one when it is asked for."""
+
+    @abstractmethod
+    def floats(self, figure: str) -> Collection[float]:
+        """The nearest float to each "open", "high", "low", "close" or "volume", for figures of figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +162,7 @@ class MarketView(Record):
     symbol: str
     timeframe: str
     as_of: datetime
-    candles: tuple[Candle, ...]
+    candles: Sequence[Candle]
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)

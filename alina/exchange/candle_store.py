@@ -49,7 +49,7 @@ class CandleStore:
         row = self._session.scalar(_series(symbol, timeframe).order_by(CandleRow.open_time.desc()).limit(1))
         return None if row is None else _candle(row)
 
-    def history(self, symbol: str, timeframe: str, *, until: datetime, limit: int) -> list[Candle]:
+    def history(self, symbol: str, timeframe: str, *, until: datetime, limit: int) -> Sequence[Candle]:
         """The last `limit` candles that had closed at `until`, oldest first."""
         query = (
             _series(symbol, timeframe)

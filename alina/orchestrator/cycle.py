@@ -86,7 +86,7 @@ def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situati
         candles = uow.candles.history(
             run.symbol, run.timeframe, until=run.as_of, limit=settings.market.history
         )
-        view = MarketView(symbol=run.symbol, timeframe=run.timeframe, as_of=run.as_of, candles=tuple(candles))
+        view = MarketView(symbol=run.symbol, timeframe=run.timeframe, as_of=run.as_of, candles=candles)
         figures: dict[str, str] = {}
         for tool in runtime.tools if asks_model else ():
             figures.update(tool.figures(view))

@@ -5,7 +5,7 @@ it must. Balances are read under the lock: a settlement between the two would gi
 while the balance still showed what it has spent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -120,7 +120,7 @@ def _query(runtime: Runtime, proposal: Proposal, now: datetime) -> ActivityQuery
     )
 
 
-def _candles(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> list[Candle]:
+def _candles(runtime: Runtime, uow: UnitOfWork, symbol: str, now: datetime) -> Sequence[Candle]:
     """Those up to now; none where the newest should have been followed by another since."""
     timeframe = runtime.settings.market.timeframe
     candles = uow.candles.history(symbol, timeframe, until=now, limit=_RECENT + _USUAL)
@@ -134,7 +134,7 @@ def _first_candle_at(runtime: Runtime, uow: UnitOfWork, symbol: str, now: dateti
     return first[0].open_time if first else None
 
 
-def _mean_volume(candles: list[Candle]) -> Decimal | None:
+def _mean_volume(candles: Sequence[Candle]) -> Decimal | None:
     """None for fewer candles than say anything."""
     if len(candles) < _RECENT:
         return None

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alina.domain.market import MarketView
+from alina.domain.market import CandleWindow, MarketView
 
 Series = NDArray[np.float64]
 
@@ -103,9 +104,11 @@ class Candidates:
     holding: NDArray[np.bool_]
 
 
-def closes(view: MarketView) -> Series:
-    """The closes of the view's candles, shape (candles,)."""
-    return np.array([float(candle.close) for candle in view.candles])
+def column(view: MarketView, figure: str) -> Series:
+    """The "high", "low", "close" or "volume" of the view's candles, shape (candles,)."""
+    if isinstance(view.candles, CandleWindow):
+        return np.asarray(cast(Series, view.candles.floats(figure)))
+    return np.array([float(getattr(candle, figure)) for candle in view.candles])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,7 @@ def compute(view: MarketView) -> Indicators | None:
     """The indicators at `view.as_of`; None while fewer than WARM_UP candles are known."""
     if len(view.candles) < WARM_UP:
         return None
-    high, low, close, volume = (
-        np.array([float(getattr(c, name)) for c in view.candles])
-        for name in ("high", "low", "close", "volume")
-    )
+    high, low, close, volume = (column(view, figure) for figure in ("high", "low", "close", "volume"))
     fast, slow = ema(close, FAST), ema(close, SLOW)
     mean_volume = float(volume[-24:].mean())
     return Indicators(
