@@ -1,91 +1,67 @@
-"""llama.cpp as this project uses it: one loaded file, one context, quiet.
+"""llama.cpp as this project uses it: prompts in the model's own template, prefixes evaluated once.
 
-Everything that touches llama-cpp-python's own classes is here and in `sampling`.
+Batches begin at fixed places, so what is kept of a prompt, in the context or in the prefix store, holds
+exactly what evaluating it again would give: whether it is kept changes the speed and never the text.
 """
 
-import ctypes
 import re
-from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 from jinja2 import TemplateError
-from llama_cpp._ggml import libggml
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from alina.domain.runs import Message
 from alina.errors import ModelError, ModelUnavailable
+from alina.llm.native import BATCH, NativeModel
+from alina.llm.prefix_store import Prefixes
 from alina.llm.sampling import Sampler
 
-#: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
-BATCH = 64
-_ERROR_LEVEL = 4  # ggml_log_level
-_complaints: deque[str] = deque(maxlen=2)
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered conversation."""
 
-@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-def _keep_errors(level: int, text: bytes, user_data: Any) -> None:
-    """Stands in for llama.cpp's own printing: its errors explain a failed load."""
-    if level == _ERROR_LEVEL:
-        _complaints.append(text.decode(errors="replace").strip())
-
-
-def build() -> str:
-    """The version of llama-cpp-python, of the ggml in it, and what of this processor that one uses.
-
-    Texts are the same bit for bit only where all of it is.
-    """
-    parts = []
-    for function in (libggml.ggml_version, libggml.ggml_commit):
-        function.restype = ctypes.c_char_p
-        parts.append(function().decode())
-    features = re.findall(r"(\w+) = 1\b", llama_cpp.llama_print_system_info().decode())
-    return f"{llama_cpp.__version__}, ggml {'-'.join(parts)}, {' '.join(features)}"
+    tokens: list[int]
+    #: how many of them come from the system message alone, and so begin other prompts too
+    static: int
 
 
 class Engine:
     """One model file, mapped and ready. Not safe to use from two threads at once."""
 
-    def __init__(self, path: Path, *, context_length: int, threads: int) -> None:
+    def __init__(self, path: Path, *, context_length: int, threads: int, prefixes: Prefixes) -> None:
         """Raises ModelUnavailable with llama.cpp's own reason."""
-        llama_cpp.llama_log_set(_keep_errors, None)
-        _complaints.clear()
-        try:
-            self._llama = llama_cpp.Llama(
-                str(path),
-                n_ctx=context_length,
-                n_batch=BATCH,
-                n_threads=threads,
-                n_threads_batch=threads,
-                verbose=False,
-            )
-        except (ValueError, RuntimeError, MemoryError) as error:
-            reason = "; ".join(_complaints) or str(error)
-            raise ModelUnavailable(
-                f"model {path} does not load with llama-cpp-python {llama_cpp.__version__}: {reason}. "
-                "Free some memory, lower models.context_length, or name another file in models.default"
-            ) from error
-        self._template = _chat_template(self._llama, path)
-        self._control = _control_tokens(self._llama)
+        self._native = NativeModel(path, context_length=context_length, threads=threads)
+        self._template = _chat_template(self._native, path)
+        self._control = _control_tokens(self._native)
+        self._prefixes = prefixes
         self._evaluated: list[int] = []
 
-    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
+    def close(self) -> None:
+        """Give the memory back. Nothing else may be called afterwards."""
+        self._native.close()
+
+    def prompt(self, messages: tuple[Message, ...]) -> Prompt:
         """The conversation in the model's own chat template, ready for its answer."""
-        turns: list[Any] = [{"role": each.role, "content": self._defused(each.content)} for each in messages]
-        try:
-            prompt = self._template(messages=turns).prompt.encode()
-        except (TemplateError, ValueError) as error:
-            raise ModelError(f"the model's chat template refuses these messages: {error}") from error
-        return self._llama.tokenize(prompt, add_bos=False, special=True)
+        tokens = self._rendered(messages)
+        system = tuple(takewhile(lambda each: each.role == "system", messages))
+        rest = messages[len(system) :]
+        if not (system and rest):
+            return Prompt(tokens, 0)
+        # Another first letter: whatever template and tokeniser do, only what is static stays.
+        letter = "b" if rest[0].content.startswith("a") else "a"
+        other = self._rendered((*system, Message(rest[0].role, letter)))
+        return Prompt(tokens, _common(tokens, other))
 
     def generate(
         self,
-        prompt: list[int],
+        prompt: Prompt,
         *,
         grammar: str | None,
         temperature: Decimal,
@@ -96,47 +72,64 @@ class Engine:
 
         `interrupt` is called before each evaluation and stops generation by raising.
         """
-        with Sampler(self._llama, grammar, temperature, seed) as sampler:
-            for start in range(self._rewind(prompt), len(prompt), BATCH):
+        native, tokens = self._native, prompt.tokens
+        with Sampler(
+            native.context, native.vocabulary, grammar=grammar, temperature=temperature, seed=seed
+        ) as sampler:
+            # The last token is always evaluated again: the first draw needs its logits.
+            static = _whole_batches(min(prompt.static, len(tokens) - 1))
+            for start in range(self._resume(tokens, static), len(tokens), BATCH):
                 interrupt()
-                self._evaluate(prompt[start : start + BATCH])
-            self._evaluated = prompt
+                if start == static:
+                    self._keep_prefix(tokens[:static])
+                native.evaluate(tokens[start : start + BATCH])
+            self._evaluated = tokens
             while not sampler.ends_answer(token := sampler.next_token()):
                 yield token
                 interrupt()
-                self._evaluate([token])
-
-    def _rewind(self, prompt: list[int]) -> int:
-        """Empty the context but for the whole batches that the last prompt began with as well.
-
-        Batches begin at fixed places, so a kept batch holds exactly what evaluating it again
-        would give: whether it is kept changes the speed and never the text.
-        """
-        pairs = zip(prompt, self._evaluated, strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        # The last token is always evaluated again: the first draw needs its logits.
-        kept = min(common, len(prompt) - 1) // BATCH * BATCH
-        self._evaluated = []
-        memory = llama_cpp.llama_get_memory(self._llama.ctx)
-        if not llama_cpp.llama_memory_seq_rm(memory, 0, kept, -1):
-            llama_cpp.llama_memory_clear(memory, True)
-            kept = 0
-        self._llama.n_tokens = kept
-        return kept
+                native.evaluate([token])
 
     def spelt(self, token: int) -> bytes:
         """The token's part of the text, in UTF-8; a character may go on in the next one's."""
-        return self._llama.detokenize([token])
+        return self._native.spelt(token)
 
-    def _evaluate(self, tokens: list[int]) -> None:
+    def _resume(self, tokens: list[int], static: int) -> int:
+        """Empty the context but for whole batches that `tokens` begins with. Returns how many tokens stay."""
+        common = min(_common(tokens, self._evaluated), len(tokens) - 1)
+        self._evaluated = []
+        kept = _whole_batches(common)
+        state = self._prefixes.get(tokens[:static]) if kept < static else None
+        if state is None:
+            return self._native.keep(kept)
+        if self._native.restore(state):
+            return static
+        self._prefixes.drop(tokens[:static])
+        return self._native.keep(0)
+
+    def _keep_prefix(self, prefix: list[int]) -> None:
+        if prefix and self._prefixes.lacks(prefix):
+            self._prefixes.put(prefix, self._native.state())
+
+    def _rendered(self, messages: tuple[Message, ...]) -> list[int]:
+        turns: list[Any] = [{"role": each.role, "content": self._defused(each.content)} for each in messages]
         try:
-            self._llama.eval(tokens)
-        except RuntimeError as error:
-            raise ModelError(f"llama.cpp could not evaluate the prompt: {error}") from error
+            text = self._template(messages=turns).prompt
+        except (TemplateError, ValueError) as error:
+            raise ModelError(f"the model's chat template refuses these messages: {error}") from error
+        return self._native.tokens(text.encode())
 
     def _defused(self, content: str) -> str:
         """`content` in which no control token, such as the end of a turn, can be read."""
         return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
+
+
+def _whole_batches(count: int) -> int:
+    return count // BATCH * BATCH
 
 
 class _ChatTemplate(Jinja2ChatFormatter):
@@ -147,24 +140,14 @@ class _ChatTemplate(Jinja2ChatFormatter):
         return datetime(2025, 1, 1, tzinfo=UTC).strftime(f)
 
 
-def _chat_template(llama: llama_cpp.Llama, path: Path) -> _ChatTemplate:
-    source = llama.metadata.get("tokenizer.chat_template")
+def _chat_template(native: NativeModel, path: Path) -> _ChatTemplate:
+    source = native.metadata("tokenizer.chat_template")
     if source is None:
         raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
-    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
-    bos, eos = (
-        llama_cpp.llama_vocab_get_text(vocabulary, token).decode() if token != -1 else ""
-        for token in (llama.token_bos(), llama.token_eos())
-    )
-    return _ChatTemplate(template=source, bos_token=bos, eos_token=eos)
+    begin, end = native.special_tokens()
+    return _ChatTemplate(template=source, bos_token=begin, eos_token=end)
 
 
-def _control_tokens(llama: llama_cpp.Llama) -> re.Pattern[str]:
-    """Matches the text of every token that structures a conversation instead of being said in it."""
-    vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
-    texts = (
-        llama_cpp.llama_vocab_get_text(vocabulary, token).decode(errors="replace")
-        for token in range(llama_cpp.llama_vocab_n_tokens(vocabulary))
-        if llama_cpp.llama_vocab_is_control(vocabulary, token)
-    )
-    return re.compile("|".join(re.escape(text) for text in texts if len(text) > 1) or r"(?!)")
+def _control_tokens(native: NativeModel) -> re.Pattern[str]:
+    texts = (re.escape(text) for text in native.control_tokens() if len(text) > 1)
+    return re.compile("|".join(texts) or r"(?!)")

@@ -2,8 +2,7 @@
 
 The same request gives the same text, bit for bit, whatever was asked before and in whichever
 process: the prompt is always evaluated in the same batches, and the draws are seeded by the
-request alone. Put what stays the same first: whole batches that two prompts in a row begin
-with are evaluated once.
+request alone. Put what stays the same first, in the system message: it is evaluated once.
 """
 
 import codecs
@@ -19,17 +18,26 @@ from threading import Lock
 
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
 from alina.errors import ModelBusy
-from alina.llm.engine import Engine, build
+from alina.llm.engine import Engine, Prompt
 from alina.llm.grammar import grammar_from_schema
 from alina.llm.limits import check_fits
+from alina.llm.native import BATCH, build
+from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 
 
 class LlamaCppModel:
     """A `Model` over one GGUF file that was already checked. Threads wait for one another."""
 
-    def __init__(self, path: Path, *, sha256: str, context_length: int, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sha256: str,
+        context_length: int,
+        threads: int,
+        prefixes: PrefixStore = NO_PREFIXES,
+    ) -> None:
         """Map the file. Raises ModelUnavailable with the engine's own reason."""
-        self._engine = Engine(path, context_length=context_length, threads=threads)
         self._lock = Lock()
         self._identity = ModelIdentity(
             name=path.name,
@@ -38,6 +46,10 @@ class LlamaCppModel:
             build=build(),
             context_length=context_length,
             threads=threads,
+            batch=BATCH,
+        )
+        self._engine = Engine(
+            path, context_length=context_length, threads=threads, prefixes=prefixes.of(str(self._identity))
         )
 
     @property
@@ -61,11 +73,16 @@ class LlamaCppModel:
         return Completion(
             text=text,
             model=self._identity,
-            prompt_tokens=len(prompt),
+            prompt_tokens=len(prompt.tokens),
             completion_tokens=tokens,
             elapsed_ms=int((time.monotonic() - started) * 1000),
             finish_reason="length" if tokens == request.max_tokens else "stop",
         )
+
+    def close(self) -> None:
+        """Wait for the call that runs, then give the memory back. Nothing may be asked afterwards."""
+        with self._lock:
+            self._engine.close()
 
     @contextmanager
     def _turn(self, seconds: Decimal) -> Iterator[None]:
@@ -77,15 +94,15 @@ class LlamaCppModel:
         finally:
             self._lock.release()
 
-    def _fitting_prompt(self, request: CompletionRequest) -> list[int]:
-        prompt = self._engine.prompt_tokens(request.messages)
-        check_fits(len(prompt), request, self._identity.context_length)
+    def _fitting_prompt(self, request: CompletionRequest) -> Prompt:
+        prompt = self._engine.prompt(request.messages)
+        check_fits(len(prompt.tokens), request, self._identity.context_length)
         return prompt
 
     def _answer(
         self,
         request: CompletionRequest,
-        prompt: list[int],
+        prompt: Prompt,
         deadline: float,
         on_text: Callable[[str], None] | None,
     ) -> tuple[str, int]:

@@ -13,12 +13,20 @@ from alina.domain.models import ModelFacts
 from alina.domain.ports import Model
 from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.gguf_file import check_gguf
+from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.scripted import ScriptedModel, parse_script
 
 _PACKAGE, _SCRIPTED, _PROVIDER = "package:", "scripted:", "provider:"
 
 
-def open_model(source: str, *, context_length: int, threads: int, sha256: str | None = None) -> Model:
+def open_model(
+    source: str,
+    *,
+    context_length: int,
+    threads: int,
+    sha256: str | None = None,
+    prefixes: PrefixStore = NO_PREFIXES,
+) -> Model:
     """The model named by `source`, checked and loaded. Raises ModelUnavailable or ConfigError.
 
     `sha256` is that of the registered file: another one under its name is refused.
@@ -37,7 +45,13 @@ def open_model(source: str, *, context_length: int, threads: int, sha256: str | 
     # Imported here: llama.cpp's library is loaded only by the processes that think.
     from alina.llm.llama_cpp import LlamaCppModel
 
-    return LlamaCppModel(path, sha256=file_sha256(path), context_length=context_length, threads=threads)
+    return LlamaCppModel(
+        path,
+        sha256=file_sha256(path),
+        context_length=context_length,
+        threads=threads,
+        prefixes=prefixes,
+    )
 
 
 def check_model(source: str) -> str:

@@ -23,10 +23,11 @@ _TOKEN_DATA = numpy.dtype([("id", numpy.int32), ("logit", numpy.float32), ("p", 
 class Sampler:
     """The draws of one answer. Use as a context manager: it owns native memory."""
 
-    def __init__(self, llama: llama_cpp.Llama, grammar: str | None, temperature: Decimal, seed: int) -> None:
+    def __init__(
+        self, context: Any, vocabulary: Any, *, grammar: str | None, temperature: Decimal, seed: int
+    ) -> None:
         """Raises ModelError if the engine cannot read `grammar` (GBNF)."""
-        self._context = llama.ctx
-        self._vocabulary = llama_cpp.llama_model_get_vocab(llama.model)
+        self._context, self._vocabulary = context, vocabulary
         self._size = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
         self._grammar = None if grammar is None else self._compiled(grammar)
         self._chain = _chain(temperature, seed)
