@@ -16,6 +16,7 @@ from alina.agents.base import Agent, load_agent
 from alina.agents.rule import RuleAgent
 from alina.agents.trading import TradingAgent
 from alina.config import Settings
+from alina.config.settings import Provider
 from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR, MONITOR
@@ -30,7 +31,10 @@ from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
-from alina.llm.registry import open_model
+from alina.llm.circuit import Circuit
+from alina.llm.fallback import Fallback
+from alina.llm.providers import is_elsewhere, open_provider
+from alina.llm.registry import check_model, open_model
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
 from alina.orchestrator.runtime import Runtime, UnitOfWork, limits
@@ -227,22 +231,62 @@ def threads_a_child(settings: Settings) -> int:
     return settings.models.threads or max(1, (os.cpu_count() or 1) // settings.execution.concurrency)
 
 
-def model_source(settings: Settings) -> str:
-    """`models.default` with a relative path made absolute."""
-    source = settings.models.default
+def model_source(settings: Settings, source: str | None = None) -> str:
+    """`source`, by default `models.default`, with a relative path made absolute."""
+    source = source or settings.models.default
     scheme, separator, file = source.partition(":")
     if not separator:
         return str(settings.path(Path(source)))
-    return source if scheme == "package" else f"{scheme}:{settings.path(Path(file))}"
+    return source if scheme in ("package", "provider") else f"{scheme}:{settings.path(Path(file))}"
 
 
-def make_model(settings: Settings, like: ModelIdentity | None = None) -> Model:
-    """The configured model; `like` a stored identity for a replay in the same layout."""
+def make_model(settings: Settings, like: ModelIdentity | None = None, *, source: str | None = None) -> Model:
+    """`source`, by default `models.default`, and those of `models.fallback` that stand in for it, as one.
+
+    `like` a stored identity: the one of them that has its name, alone, for a replay in the same layout.
+    """
+    sources = _model_sources(settings, source)
+    if like is not None:
+        return open_source(
+            settings, next((s for s in sources if s.endswith(f"/{like.name}")), sources[0]), like
+        )
+    models = [open_source(settings, each) for each in sources]
+    if len(models) == 1 and not is_elsewhere(sources[0]):
+        return models[0]
+    failures, reset = settings.models.circuit_failures, settings.models.circuit_reset
+    return Fallback(models, circuits=[Circuit(failures=failures, reset=reset) for _ in models])
+
+
+def _model_sources(settings: Settings, first: str | None = None) -> list[str]:
+    named = (first or settings.models.default, *settings.models.fallback)
+    return [model_source(settings, each) for each in named]
+
+
+def open_source(settings: Settings, source: str, like: ModelIdentity | None = None) -> Model:
+    """One model, here or elsewhere. Raises ModelUnavailable, ConfigError."""
+    if is_elsewhere(source):
+        return open_provider(source, settings.models, functools.partial(_model_key, settings))
     return open_model(
-        model_source(settings),
+        source,
         context_length=like.context_length if like else settings.models.context_length,
         threads=like.threads if like else threads_a_child(settings),
     )
+
+
+def check_models(settings: Settings) -> str:
+    """One line about each configured model, without asking any. Raises ModelUnavailable, ConfigError."""
+    return "; ".join(_checked(settings, source) for source in _model_sources(settings))
+
+
+def _checked(settings: Settings, source: str) -> str:
+    if not is_elsewhere(source):
+        return check_model(source)
+    identity = open_source(settings, source).identity
+    return f"{source.partition(':')[2]}: elsewhere, {identity.context_length} tokens of context"
+
+
+def _model_key(settings: Settings, name: str, provider: Provider) -> str | None:
+    return _secret(settings.model_keys.get(name), settings, provider.api_key_file) or None
 
 
 def open_registered(settings: Settings, registered: RegisteredModel) -> Model:

@@ -10,6 +10,7 @@ AlinaError
 │   ├── BrokerUnavailable
 │   ├── ExchangeUnavailable    includes rate limits (`retry_after`)
 │   └── ModelBusy
+│       └── ProviderUnavailable  includes rate limits (`retry_after`)
 ├── ExchangeError              what the exchange said; final unless it is also transient
 │   ├── ExchangeUnavailable    (also a TransientError)
 │   ├── ExchangeRefused        wrong key, missing right, unknown symbol: fix it, do not repeat
@@ -18,6 +19,9 @@ AlinaError
 ├── ModelError
 │   ├── ModelUnavailable       missing, truncated or foreign model file
 │   ├── ModelBusy              (also a TransientError)
+│   │   └── ProviderUnavailable   down, unreachable, rate limited, or gone in the middle of an answer
+│   ├── ModelRefused           wrong key, unknown model, refused parameters: fix it, do not repeat
+│   ├── ModelBudgetSpent       a limit of models.budget: no model is asked until the next UTC day, or run
 │   └── InvalidAnswer          the model's answer does not fit its schema
 ├── LedgerError                a write the ledger refuses: an illegal move or a contradiction
 └── MemoryStoreError           the knowledge store cannot answer
@@ -92,6 +96,26 @@ class ModelUnavailable(ModelError):
 
 class ModelBusy(ModelError, TransientError):
     """The deadline passed or memory is short; a later call may do."""
+
+
+class ProviderUnavailable(ModelBusy):
+    """A model elsewhere is down, unreachable or rate limited, or its answer broke off."""
+
+    def __init__(
+        self, message: str, *, retry_after: timedelta | None = None, is_unanswered: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        #: whether the provider certainly wrote nothing, and so charges nothing
+        self.is_unanswered = is_unanswered
+
+
+class ModelRefused(ModelError):
+    """A model elsewhere refused a request for good: key, right, model name or parameters."""
+
+
+class ModelBudgetSpent(ModelError):
+    """The call was not made: it could cost more than `models.budget` leaves."""
 
 
 class InvalidAnswer(ModelError):

@@ -24,7 +24,8 @@ from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.embedded.server import packaged
 from alina.errors import AlinaError, ModelUnavailable
-from alina.llm.registry import check_model, model_path
+from alina.llm.providers import is_elsewhere
+from alina.llm.registry import model_path
 from alina.orchestrator.halting import is_stopped
 from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
 from alina.orchestrator.stack import NEEDED_SPACE, VENUE
@@ -121,8 +122,9 @@ def _memory(settings: Settings) -> tuple[Level, str, str]:
 
 
 def _model_size(settings: Settings) -> int:
+    source = bootstrap.model_source(settings)
     with suppress(ModelUnavailable):  # the check of the model says so
-        return model_path(bootstrap.model_source(settings)).stat().st_size
+        return 0 if is_elsewhere(source) else model_path(source).stat().st_size
     return 0
 
 
@@ -173,7 +175,7 @@ def _embedded(package: str, binary: str) -> str:
 
 
 def _model(settings: Settings) -> tuple[Level, str, str]:
-    found = check_model(bootstrap.model_source(settings))
+    found = bootstrap.check_models(settings)
     started = time.monotonic()
     bootstrap.make_model(settings).complete(
         CompletionRequest(

@@ -13,7 +13,6 @@ from alina.cli.broker import Broker
 from alina.config import Settings
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
-from alina.llm.registry import check_model
 from alina.orchestrator import stack
 from alina.orchestrator.processes import end_leftovers
 from alina.orchestrator.supervisor import Supervisor, process_table, stop_supervisor
@@ -41,7 +40,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
     Raises SystemStateError when the data folder is in use, ModelUnavailable, ConfigError,
     DatabaseUnavailable or BrokerUnavailable before any process has started.
     """
-    check_model(bootstrap.model_source(settings))
+    bootstrap.check_models(settings)
     bootstrap.check_plugins(settings)
     keys = _exchange_keys(settings)
     folder = DataFolder(settings.data_folder)
@@ -86,6 +85,7 @@ def _secrets(
         redis_url=urls.redis_url,
         exchange_api_key=keys.api_key or "",
         exchange_secret=keys.secret or "",
+        model_keys={name: key.get_secret_value() for name, key in settings.model_keys.items()},
         flower_password=_flower_password(settings, folder),
     )
 

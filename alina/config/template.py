@@ -12,7 +12,8 @@ HEADER = """\
 # ALINA: every setting with its default, unit and meaning. Delete what you do not change.
 # The environment overrides any of them: ALINA_RISK__COOLDOWN=30m.
 # Secrets never stand here: they come from ALINA_EXCHANGE_API_KEY, ALINA_EXCHANGE_SECRET,
-# ALINA_DATABASE_URL, ALINA_REDIS_URL and ALINA_FLOWER_PASSWORD, or from the files named below.
+# ALINA_DATABASE_URL, ALINA_REDIS_URL, ALINA_FLOWER_PASSWORD and ALINA_MODEL_KEYS__NAME, or from the files
+# named below.
 """
 COMMENT_COLUMN = 40
 

@@ -12,10 +12,7 @@ from typing import Any
 
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
 from alina.errors import ModelBusy, ModelUnavailable
-from alina.llm.limits import check_fits
-
-#: characters counted as one token, as English text has it
-_TOKEN_CHARACTERS = 4
+from alina.llm.limits import TOKEN_CHARACTERS, check_fits, estimated_tokens
 
 
 class ScriptedModel:
@@ -41,15 +38,15 @@ class ScriptedModel:
         self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
     ) -> Completion:
         """The line that the seed picks, cut at `max_tokens`. Raises ModelBusy where the script says so."""
-        prompt_tokens = sum(_tokens(message.content) for message in request.messages)
+        prompt_tokens = estimated_tokens(request.messages)
         check_fits(prompt_tokens, request, self._identity.context_length)
         if request.deadline_seconds <= 0:
             raise ModelBusy(f"no answer within models.deadline of {request.deadline_seconds} s")
         text = _text(self._answers[request.seed % len(self._answers)])
-        kept = text[: request.max_tokens * _TOKEN_CHARACTERS]
+        kept = text[: request.max_tokens * TOKEN_CHARACTERS]
         if on_text is not None:
-            for start in range(0, len(kept), _TOKEN_CHARACTERS):
-                on_text(kept[start : start + _TOKEN_CHARACTERS])
+            for start in range(0, len(kept), TOKEN_CHARACTERS):
+                on_text(kept[start : start + TOKEN_CHARACTERS])
         return Completion(
             text=kept,
             model=self._identity,
@@ -89,4 +86,4 @@ def _text(answer: Mapping[str, Any]) -> str:
 
 
 def _tokens(text: str) -> int:
-    return -(-len(text) // _TOKEN_CHARACTERS)
+    return -(-len(text) // TOKEN_CHARACTERS)

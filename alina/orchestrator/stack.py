@@ -21,6 +21,7 @@ VENUE = "venue"
 NEEDED_SPACE = 500 * 10**6
 #: what a child inherits from the shell; everything else, secrets first of all, stays out
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+_MODEL_KEYS = "ALINA_MODEL_KEYS__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class Secrets:
     exchange_api_key: str
     exchange_secret: str
     flower_password: str
+    #: of models elsewhere, by provider
+    model_keys: Mapping[str, str]
 
 
 def servers(settings: Settings, folder: DataFolder) -> EmbeddedServices:
@@ -100,11 +103,12 @@ def processes(settings: Settings, folder: DataFolder, secrets: Secrets) -> list[
         "ALINA_EXCHANGE_API_KEY": secrets.exchange_api_key,
         "ALINA_EXCHANGE_SECRET": secrets.exchange_secret,
     }
+    model_keys = {f"{_MODEL_KEYS}{name.upper()}": key for name, key in secrets.model_keys.items()}
     flower = {"FLOWER_BASIC_AUTH": f"{settings.monitoring.flower_user}:{secrets.flower_password}"}
     grace = settings.execution.soft_shutdown.total_seconds() + 5
     return [
         _worker(settings, EXECUTION, 1, base | executor, grace),
-        _worker(settings, INFERENCE, settings.execution.concurrency, agent, grace),
+        _worker(settings, INFERENCE, settings.execution.concurrency, agent | model_keys, grace),
         _worker(settings, DEFAULT, 1, agent, grace),
         ProcessSpec(
             name="beat", argv=_celery("beat", "--loglevel", settings.logging.level), env=base, grace=10
@@ -157,6 +161,8 @@ def _environment() -> dict[str, str]:
     """The shell's harmless variables and the settings that are no secrets."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     settings = {
-        name: value for name, value in os.environ.items() if name.startswith("ALINA_") and "__" in name
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("ALINA_") and "__" in name and not name.upper().startswith(_MODEL_KEYS)
     }
     return kept | settings

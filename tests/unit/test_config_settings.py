@@ -177,6 +177,7 @@ def test_a_wrong_variable_is_refused_by_its_name(
         "exchange_api_key",
         "exchange_secret",
         "flower_password",
+        "model_keys",
     ],
 )
 def test_a_secret_in_the_file_is_refused_without_being_shown(config: Path, name: str) -> None:
@@ -198,13 +199,36 @@ def test_a_secret_among_the_exchange_options_is_refused(config: Path, key: str) 
 
 def test_secrets_never_show_in_text(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.write_text("")
-    for name in ("DATABASE_URL", "REDIS_URL", "EXCHANGE_API_KEY", "EXCHANGE_SECRET", "FLOWER_PASSWORD"):
+    names = ("DATABASE_URL", "REDIS_URL", "EXCHANGE_API_KEY", "EXCHANGE_SECRET", "FLOWER_PASSWORD")
+    for name in (*names, "MODEL_KEYS__OPENAI"):
         monkeypatch.setenv(f"ALINA_{name}", "hunter2")
     settings = load_settings(config)
     for text in (repr(settings), str(settings), settings.model_dump_json(), render_config()):
         assert "hunter2" not in text
     assert settings.exchange_secret is not None
     assert settings.exchange_secret.get_secret_value() == "hunter2"
+    assert settings.model_keys["openai"].get_secret_value() == "hunter2"
+
+
+@pytest.mark.parametrize("base_url", ["http://models.example/v1", "ftp://models.example", "https://me:pw@x"])
+def test_a_provider_is_not_reached_in_the_clear(config: Path, base_url: str) -> None:
+    config.write_text(yaml.safe_dump({"models": {"providers": {"mine": {"base_url": base_url}}}}))
+    assert "models.providers.mine" in refusal(config)
+
+
+def test_a_limit_on_money_needs_the_price_of_every_model_elsewhere(config: Path) -> None:
+    models = {"fallback": ["provider:groq/m"], "budget": {"day": {"money": "5"}}}
+    config.write_text(yaml.safe_dump({"models": models}))
+    assert "prices has no provider:groq/m" in refusal(config)
+    priced = {**models, "prices": {"provider:groq/m": {"input": "0.5", "output": "1.5"}}}
+    config.write_text(yaml.safe_dump({"models": priced}))
+    assert load_settings(config).models.price("provider:groq/m").output == Decimal("1.5")
+
+
+def test_a_price_below_zero_is_refused(config: Path) -> None:
+    models = {"prices": {"provider:groq/m": {"input": "-1", "output": "1"}}}
+    config.write_text(yaml.safe_dump({"models": models}))
+    assert "models.prices" in refusal(config)
 
 
 def test_relative_paths_begin_at_the_file(config: Path) -> None:
