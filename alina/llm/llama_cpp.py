@@ -17,12 +17,25 @@ from pathlib import Path
 from threading import Lock
 
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
-from alina.errors import ModelBusy
+from alina.errors import ModelBusy, ModelUnavailable
 from alina.llm.engine import Engine, Prompt
 from alina.llm.grammar import grammar_from_schema
 from alina.llm.limits import check_fits
 from alina.llm.native import BATCH, build
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
+
+
+def identity(path: Path, *, sha256: str, context_length: int, threads: int) -> ModelIdentity:
+    """Which weights and which engine answer."""
+    return ModelIdentity(
+        name=path.name,
+        backend="llama_cpp",
+        sha256=sha256,
+        build=build(),
+        context_length=context_length,
+        threads=threads,
+        batch=BATCH,
+    )
 
 
 class LlamaCppModel:
@@ -39,15 +52,8 @@ class LlamaCppModel:
     ) -> None:
         """Map the file. Raises ModelUnavailable with the engine's own reason."""
         self._lock = Lock()
-        self._identity = ModelIdentity(
-            name=path.name,
-            backend="llama_cpp",
-            sha256=sha256,
-            build=build(),
-            context_length=context_length,
-            threads=threads,
-            batch=BATCH,
-        )
+        self._is_closed = False
+        self._identity = identity(path, sha256=sha256, context_length=context_length, threads=threads)
         self._engine = Engine(
             path, context_length=context_length, threads=threads, prefixes=prefixes.of(str(self._identity))
         )
@@ -80,8 +86,9 @@ class LlamaCppModel:
         )
 
     def close(self) -> None:
-        """Wait for the call that runs, then give the memory back. Nothing may be asked afterwards."""
+        """Wait for the call that runs, then give the memory back: later calls raise ModelUnavailable."""
         with self._lock:
+            self._is_closed = True
             self._engine.close()
 
     @contextmanager
@@ -90,6 +97,8 @@ class LlamaCppModel:
         if not self._lock.acquire(timeout=max(float(seconds), 0)):
             raise ModelBusy(f"model {self._identity.name} answered another call for {seconds} s")
         try:
+            if self._is_closed:
+                raise ModelUnavailable(f"model {self._identity.name} was closed: open it again")
             yield
         finally:
             self._lock.release()

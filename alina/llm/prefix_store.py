@@ -35,6 +35,12 @@ class PrefixStore:
         self._states: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
 
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory."""
+        with self._lock:
+            return sum(map(len, self._states.values()))
+
     def of(self, layout: str) -> "Prefixes":
         """The prefixes of one model file, engine and context: `layout` names all that a state depends on."""
         return Prefixes(self, layout)

@@ -5,14 +5,16 @@ or `scripted:FILE.jsonl` (recorded answers, for tests and drills).
 """
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from alina.domain.models import ModelFacts
 from alina.domain.ports import Model
+from alina.domain.runs import ModelIdentity
 from alina.errors import ConfigError, ModelUnavailable
-from alina.llm.gguf_file import check_gguf
+from alina.llm.gguf_file import GgufFacts, check_gguf
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.scripted import ScriptedModel, parse_script
 
@@ -36,7 +38,7 @@ def open_model(
     _check_unchanged(path, sha256)
     if source.startswith(_SCRIPTED):
         return ScriptedModel(path.name, _script(path), context_length=context_length, threads=threads)
-    trained = check_gguf(path).context_length
+    trained = _header(path).context_length
     if trained is not None and context_length > trained:
         raise ConfigError(
             f"models.context_length {context_length} is more than {path.name} was trained for: "
@@ -54,12 +56,44 @@ def open_model(
     )
 
 
+def identity_of(
+    source: str, *, context_length: int, threads: int, sha256: str | None = None
+) -> ModelIdentity:
+    """What `open_model` would open, without opening it. Raises as it does."""
+    path = model_path(source)
+    _check_unchanged(path, sha256)
+    if source.startswith(_SCRIPTED):
+        script = _script(path)
+        return ScriptedModel(path.name, script, context_length=context_length, threads=threads).identity
+    from alina.llm.llama_cpp import identity
+
+    return identity(path, sha256=file_sha256(path), context_length=context_length, threads=threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of memory that a model takes."""
+
+    #: mapped, and shared by all processes that open the file
+    weights: int
+    #: of the keys and values of a full context, in each process
+    context: int
+
+
+def memory_needed(source: str, context_length: int) -> Need:
+    """What a model takes, from its header. Raises ModelUnavailable."""
+    if source.startswith(_SCRIPTED):
+        return Need(weights=0, context=0)
+    facts = _header(model_path(source))
+    return Need(weights=facts.size_bytes, context=facts.cache_bytes_a_token * context_length)
+
+
 def check_model(source: str) -> str:
     """One line about the model, without loading it. Raises ModelUnavailable."""
     path = model_path(source)
     if source.startswith(_SCRIPTED):
         return f"{path.name}: {len(parse_script(path.name, _script(path)))} scripted answers"
-    check_gguf(path)
+    _header(path)
     return f"{path.name}: GGUF, {path.stat().st_size / 1e6:.0f} MB, sha256 {file_sha256(path)[:12]}"
 
 
@@ -75,7 +109,7 @@ def read_facts(source: str) -> ModelFacts:
     if source.startswith(_SCRIPTED):
         parse_script(path.name, _script(path))
         return ModelFacts(source=f"{_SCRIPTED}{path}", sha256=sha256, size_bytes=size)
-    facts = check_gguf(path)
+    facts = _header(path)
     if facts.template is None:
         raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
     return ModelFacts(
@@ -129,6 +163,20 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read again only when the file has changed."""
     status = path.stat()
     return _digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _header(path: Path) -> GgufFacts:
+    """The checked header of a GGUF file, read again only when the file has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return check_gguf(path)  # which says why
+    return _checked(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _checked(path: Path, size: int, mtime_ns: int, inode: int) -> GgufFacts:
+    return check_gguf(path)
 
 
 @lru_cache(maxsize=8)

@@ -188,7 +188,6 @@ def test_a_closed_model_gives_its_context_back() -> None:
     model.complete(request(1, 1))
     held = _anonymous_bytes()
     model.close()
-    model.close()
     # 8192 tokens of keys and values are 189 MB
     assert _anonymous_bytes() < held - 100 * MB
 
