@@ -59,6 +59,8 @@ class Outcome:
     positions: tuple[Position, ...]
     #: fraction of the notional that buying and holding would have paid
     taker_fee: Decimal
+    #: when and why the losses let positions only shrink from then on; empty: they never did
+    stepped_back: str = ""
 
     @property
     def trades(self) -> tuple[Position, ...]:

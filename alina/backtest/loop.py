@@ -42,7 +42,7 @@ def run(world: World, *, every: bool = False, progress: Progress | None = None) 
         if progress is not None:
             progress(utc_from_ms(moment))
     loop.come_to(world.end_ms)
-    return _outcome(world)
+    return _outcome(world, loop.stepped_back)
 
 
 def _closes(world: World, *, every: bool) -> Iterator[tuple[int, list[tuple[str, int]]]]:
@@ -77,11 +77,17 @@ class _Loop:
         #: by symbol: before this time (ms) the software does not look at its position again
         self._look_from: dict[str, int] = {}
 
+    @property
+    def stepped_back(self) -> str:
+        return self._worth.stepped_back
+
     def come_to(self, end: int) -> None:
         """Let happen what happens until then, ms."""
         while (moment := self._next_moment(end)) is not None:
+            self._watch_losses(moment)
             self._advance(moment)
             self._act()
+        self._watch_losses(end)
         self._advance(end)
 
     def is_holding(self, symbol: str) -> bool:
@@ -111,6 +117,12 @@ class _Loop:
         self._world.work_off()
         protection.close_dust(self._runtime)
         self._worth.look()
+
+    def _watch_losses(self, end: int) -> None:
+        """What reconciliation does about the losses until then, ms."""
+        while (tick := self._worth.next_loss(end)) is not None:
+            self._advance(tick)
+            self._worth.watch()
 
     def _watch(self, position: Position) -> None:
         """Propose the exit that is due, once a candle: what was refused is refused again a moment later."""
@@ -151,7 +163,7 @@ class _Loop:
                 yield reached
 
 
-def _outcome(world: World) -> Outcome:
+def _outcome(world: World, stepped_back: str) -> Outcome:
     account = world.runtime.account
     closes = {}
     for symbol in world.history.symbols:
@@ -173,4 +185,5 @@ def _outcome(world: World) -> Outcome:
         fills=tuple(sorted(fills, key=lambda fill: (fill.executed_at, int(fill.trade_id)))),
         positions=tuple(sorted(positions, key=lambda one: (one.opened_at, one.symbol))),
         taker_fee=world.runtime.settings.market.venue.taker_fee or Decimal(0),
+        stepped_back=stepped_back,
     )

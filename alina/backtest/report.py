@@ -74,6 +74,7 @@ def figures(report: Report) -> Mapping[str, Any]:
         "symbols": list(report.outcome.prices.closes),
         "quote": report.outcome.quote,
         "verdict": verdict(report),
+        "stepped_back": report.outcome.stepped_back or None,
         "metrics": _plain(asdict(report.metrics)),
         "comparison": _plain(asdict(report.comparison)),
         "months": [

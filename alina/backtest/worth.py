@@ -1,98 +1,174 @@
-"""The account's worth as the kernel is told of it: recorded when it asks, of all the time since it last did.
+"""What reconciliation does about the account's worth: every `monitoring.reconcile_interval` of market time it
+is recorded, and the losses are watched.
 
-Between two of its moments nothing is bought or sold, so the highest worth and the one at the end of a day
-follow from the closes alone. Found in float64, recorded exactly.
+Between two moments at which something is traded the worth follows the path of the price alone. So of these
+ticks only those are visited at which the losses may call for a step back, and only those are recorded that
+the kernel asks for: the newest, the highest, and the last one before today. Found in float64, with the
+exact figures recorded and asked.
 """
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
 
-from alina.backtest.equity import Prices, align, exact
+from alina.backtest.equity import Series, Times
+from alina.backtest.path import Path
 from alina.backtest.runtime import World, quote_of
-from alina.domain.portfolio import Equity
+from alina.domain.portfolio import Equity, TradingState
 from alina.domain.records import ms_from_utc, utc_from_ms
+from alina.orchestrator import halting
 
 _DAY_MS = 86_400_000
+#: far more than a float can be off, as a fraction of the worth: what is in doubt is visited
+_DOUBT = 1e-9
 
 
 class WorthKeeper:
-    """Records what `look` saw being held, at `record`."""
+    """Records what `look` saw being held, and watches it. Times are market ms."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._quote = quote_of(world.history.symbols)
-        self._prices: Prices | None = None
-        self._since = world.start_ms
-        self._held: dict[str, Decimal] = {}
+        settings = world.runtime.settings
+        self._interval = max(settings.monitoring.reconcile_interval // timedelta(milliseconds=1), 1)
+        self._limits = settings.risk
+        self._paths: dict[str, Path] = {}
+        #: the first tick that is not recorded yet
+        self._next = world.start_ms
+        self._cash = Decimal(0)
+        #: by symbol, in base
+        self._held: Mapping[str, Decimal] = {}
+        #: of what is recorded: the day of the newest tick, its worth, that at the day's start, the highest
+        self._day, self._newest, self._start, self._peak = -1, 0.0, 0.0, 0.0
+        self._has_traded = False
+        self._is_watching = True
+        #: when and why the losses called for a step back; empty: they never did
+        self.stepped_back = ""
         self.look()
-        self._record_now()
+        self.record()
+        self._has_traded = False
 
     def look(self) -> None:
         """What is held from now on."""
-        balances = self._world.exchange.balances().values()
-        self._held = {balance.asset: balance.total for balance in balances if balance.total}
+        balances = self._world.exchange.balances()
+        held = {
+            symbol: balances[base].total
+            for symbol in self._world.markets
+            if (base := symbol.partition("/")[0]) in balances and balances[base].total
+        }
+        cash = balances[self._quote].total if self._quote in balances else Decimal(0)
+        self._has_traded |= (cash, held) != (self._cash, self._held)
+        self._cash, self._held = cash, held
 
     def record(self) -> None:
-        """The worth now, at its highest since, and at the end of the last day before today."""
-        now = ms_from_utc(self._world.exchange.now())
-        if self._held.keys() - {self._quote}:
-            for moment, prices in self._closes_between(self._since, now):
-                self._record(moment, prices)
-        self._record_now()
-        self._since = now
+        """Record the ticks up to now that count."""
+        self._record_until(ms_from_utc(self._world.exchange.now()))
 
-    def _record_now(self) -> None:
-        prices = {
-            f"{asset}/{self._quote}": self._world.exchange.ticker(f"{asset}/{self._quote}").last
-            for asset in self._held
-            if f"{asset}/{self._quote}" in self._world.markets
-        }
-        self._record(self._world.exchange.now(), prices)
+    def next_loss(self, until: int) -> int | None:
+        """The first unrecorded tick up to `until`, before which nothing is traded, to look at the losses."""
+        if not self._is_watching or self._next > until:
+            return None
+        if self._has_traded:  # a loss may have been realised
+            return self._next
+        if not self._held or not self._may_lose_too_much(until):
+            return None
+        ticks = self._ticks(until)
+        due = np.flatnonzero(self._is_too_much(ticks, self._worth(ticks)))
+        if len(due):
+            return int(ticks[due[0]])
+        self._record_until(until)  # they are not looked at again
+        return None
 
-    def _record(self, moment: datetime, prices: dict[str, Decimal]) -> None:
-        holdings = sum(
-            (self._held[symbol.partition("/")[0]] * price for symbol, price in prices.items()), Decimal(0)
-        )
-        self._world.ledger.record_equity(
-            Equity(
-                account=self._world.runtime.account,
-                as_of=moment,
-                cash=self._held.get(self._quote, Decimal(0)),
-                holdings=holdings,
-            )
-        )
+    def watch(self) -> None:
+        """Look at the losses now, at a tick: by the running system's own code."""
+        self.record()
+        self._has_traded = False
+        runtime = self._world.runtime
+        halting.watch_losses(runtime)
+        account = self._world.ledger.account(runtime.account)
+        if account.trading_state is not TradingState.ACTIVE:
+            self._is_watching = False
+            self.stepped_back = f"{runtime.clock.now():%Y-%m-%d %H:%M}: {account.reason}"
 
-    def _closes_between(self, since: int, now: int) -> Iterable[tuple[datetime, dict[str, Decimal]]]:
-        """The closes in (since, now) that count: the highest worth, and the last one before today."""
-        grid = self._grid()
-        first, last = (int(np.searchsorted(grid.times, one, side="right")) for one in (since, now - 1))
-        if first >= last:
+    def _record_until(self, moment: int) -> None:
+        count = (moment - self._next) // self._interval + 1
+        if count < 1:
             return
-        symbols = [
-            f"{asset}/{self._quote}" for asset in self._held if f"{asset}/{self._quote}" in grid.closes
-        ]
-        worth = sum(
-            (float(self._held[s.partition("/")[0]]) * grid.closes[s][first:last] for s in symbols),
-            np.zeros(last - first),
-        )
-        day_before = int(np.searchsorted(grid.times, now // _DAY_MS * _DAY_MS)) - 1
-        for bar in sorted({first + int(worth.argmax()), day_before}):
-            if first <= bar < last:
-                yield (
-                    utc_from_ms(int(grid.times[bar])),
-                    {symbol: exact(grid.closes[symbol][bar]) for symbol in symbols},
-                )
+        last = self._next + (count - 1) * self._interval
+        for tick in sorted({last, *self._before_midnight(last), *self._highest(last)}):
+            self._record(tick)
+        self._next = last + self._interval
 
-    def _grid(self) -> Prices:
-        if self._prices is None:
-            history = self._world.history
-            self._prices = align(
-                {
-                    symbol: (history.closes_at(symbol), history.bars(symbol).close)
-                    for symbol in history.symbols
-                }
-            )
-        return self._prices
+    def _record(self, tick: int) -> None:
+        prices = {symbol: self._world.markets[symbol].replay.price(tick) for symbol in self._held}
+        holdings = sum((amount * prices[symbol] for symbol, amount in self._held.items()), Decimal(0))
+        account = self._world.runtime.account
+        self._world.ledger.record_equity(
+            Equity(account=account, as_of=utc_from_ms(tick), cash=self._cash, holdings=holdings)
+        )
+        worth, day = float(self._cash + holdings), tick // _DAY_MS
+        if day != self._day:
+            self._start = worth if self._day < 0 else self._newest
+        self._day, self._newest, self._peak = day, worth, max(self._peak, worth)
+
+    def _before_midnight(self, last: int) -> list[int]:
+        """The last unrecorded tick before the day of `last`, if there is one."""
+        midnight = last // _DAY_MS * _DAY_MS
+        count = (midnight - 1 - self._next) // self._interval
+        return [self._next + count * self._interval] if count >= 0 else []
+
+    def _highest(self, last: int) -> list[int]:
+        """The unrecorded tick of the highest worth, if that may be the highest ever."""
+        if not self._held or self._bounds(last)[1] * (1 + _DOUBT) < self._peak:
+            return []
+        ticks = self._ticks(last)
+        return [int(ticks[int(self._worth(ticks).argmax())])]
+
+    def _may_lose_too_much(self, until: int) -> bool:
+        """Whether even the worst path between the extremes of the candles would."""
+        low, high = self._bounds(until)
+        peak, start = max(self._peak, high), max(self._start, self._newest, high)
+        return bool(self._exceeds(start - low, (peak - low) / peak if peak > 0 else 0.0, peak))
+
+    def _is_too_much(self, ticks: Times, worth: Series) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """At which of the ticks the day's loss or the drawdown is at its limit, shape (ticks,)."""
+        days = ticks // _DAY_MS
+        before = np.concatenate(([self._newest], worth[:-1]))
+        is_first = np.diff(days, prepend=self._day) != 0
+        #: of each tick: the place of its day's first tick, or -1: the day began before them
+        place = np.maximum.accumulate(np.where(is_first, np.arange(len(ticks)), -1))
+        start = np.where(place >= 0, before[place], self._start)
+        peak = np.maximum.accumulate(np.maximum(worth, self._peak))
+        return self._exceeds(start - worth, (peak - worth) / peak, peak)
+
+    def _exceeds(
+        self, lost: Series | float, drawdown: Series | float, peak: Series | float
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        day, most = self._limits.max_daily_loss, self._limits.max_drawdown
+        is_loss = lost >= (float(day) if day is not None else np.inf) - _DOUBT * peak
+        return np.asarray(is_loss | (drawdown >= (float(most) if most is not None else np.inf) - _DOUBT))
+
+    def _bounds(self, until: int) -> tuple[float, float]:
+        """Between which the worth stays from the first unrecorded tick on."""
+        low = high = float(self._cash)
+        for symbol, amount in self._held.items():
+            least, most = self._path(symbol).bounds(self._next, until)
+            low, high = low + float(amount) * least, high + float(amount) * most
+        return low, high
+
+    def _ticks(self, until: int) -> Times:
+        return np.arange(self._next, until + 1, self._interval)
+
+    def _worth(self, ticks: Times) -> Series:
+        worth = np.full(len(ticks), float(self._cash))
+        for symbol, amount in self._held.items():
+            worth += float(amount) * self._path(symbol).prices(ticks)
+        return worth
+
+    def _path(self, symbol: str) -> Path:
+        if symbol not in self._paths:
+            tick_size = self._world.markets[symbol].rules.tick_size
+            self._paths[symbol] = Path(self._world.history.series(symbol), tick_size)
+        return self._paths[symbol]

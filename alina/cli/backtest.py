@@ -213,6 +213,8 @@ def _tell(outcome: "Outcome", kept: "KeptAnswers | None", out: Path | None, *, a
     say(f"{metrics.trades} trades, result {metrics.pnl:.2f} {outcome.quote} after {metrics.fees:.2f} of fees")
     say(f"maximum drawdown {metrics.max_drawdown:.1%}")
     say(report.verdict(assessed))
+    if outcome.stepped_back:
+        say(f"positions only shrank from {outcome.stepped_back}; live, `alina resume` would have gone on")
     if answers is not None:
         say(f"answers: {answers['kept']} kept from earlier runs, {answers['asked']} of the model")
     if page is not None:
