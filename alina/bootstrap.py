@@ -9,8 +9,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+import psutil
 from pydantic import SecretStr
+from sqlalchemy.orm import Session, sessionmaker
 
 from alina.agents.base import Agent, load_agent
 from alina.agents.rule import RuleAgent
@@ -21,7 +24,7 @@ from alina.db import migrations, roles
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR, MONITOR
 from alina.domain.models import RegisteredModel
-from alina.domain.ports import Clock, Exchange, Model, Tool
+from alina.domain.ports import AnswerStream, Clock, Exchange, Model, Tool
 from alina.domain.runs import ModelIdentity
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
@@ -31,10 +34,15 @@ from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
+from alina.llm.catalogue import ModelCatalogue
+from alina.llm.choice import ChosenModel
 from alina.llm.circuit import Circuit
 from alina.llm.fallback import Fallback
+from alina.llm.pool import Layout, ModelPool
+from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.providers import is_elsewhere, open_provider
-from alina.llm.registry import check_model, open_model
+from alina.llm.registry import check_model
+from alina.llm.streaming import silent
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
 from alina.orchestrator.runtime import Runtime, UnitOfWork, limits
@@ -53,6 +61,10 @@ AGENTS: Mapping[str, Callable[[Settings], Agent]] = {
     TradingAgent.name: TradingAgent,
     RuleAgent.name: RuleAgent,
 }
+
+
+#: of the memory; the rest is for Postgres, Redis and what processes hold beside models
+MODELS_SHARE = Decimal("0.75")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +239,24 @@ def make_clock(settings: Settings) -> Clock:
 
 
 def threads_a_child(settings: Settings) -> int:
-    """Never more threads than cores in all: at four children of two threads a core starves the others."""
-    return settings.models.threads or max(1, (os.cpu_count() or 1) // settings.execution.concurrency)
+    """`models.threads`, but never more than cores in all: four children of two threads a core starve."""
+    share = max(1, len(os.sched_getaffinity(0)) // settings.execution.concurrency)
+    return min(settings.models.threads or share, share)
+
+
+def make_pool(settings: Settings, prefixes: PrefixStore = NO_PREFIXES) -> ModelPool:
+    """What holds the models of this process, within what `execution.ram_limit` and the machine leave them."""
+    memory = min(settings.execution.ram_limit, psutil.virtual_memory().total)
+    return ModelPool(
+        budget_bytes=int(memory * MODELS_SHARE), children=settings.execution.concurrency, prefixes=prefixes
+    )
+
+
+def make_prefixes(settings: Settings) -> PrefixStore:
+    """The prefixes of a child, and those in the data folder that all children share."""
+    models = settings.models
+    folder = settings.data_folder / "prefixes"
+    return PrefixStore(folder, ram_bytes=models.prefix_ram, disk_bytes=models.prefix_disk)
 
 
 def model_source(settings: Settings, source: str | None = None) -> str:
@@ -240,17 +268,26 @@ def model_source(settings: Settings, source: str | None = None) -> str:
     return source if scheme in ("package", "provider") else f"{scheme}:{settings.path(Path(file))}"
 
 
-def make_model(settings: Settings, like: ModelIdentity | None = None, *, source: str | None = None) -> Model:
-    """`source`, by default `models.default`, and those of `models.fallback` that stand in for it, as one.
+def make_model(
+    settings: Settings,
+    like: ModelIdentity | None = None,
+    *,
+    registered: RegisteredModel | None = None,
+    pool: ModelPool | None = None,
+) -> Model:
+    """`registered`, else `models.default`, and those of `models.fallback` that stand in for it, as one.
 
     `like` a stored identity: the one of them that has its name, alone, for a replay in the same layout.
     """
-    sources = _model_sources(settings, source)
+    sources = _model_sources(settings, registered.facts.source if registered else None)
+    pool = pool or make_pool(settings)
     if like is not None:
-        return open_source(
-            settings, next((s for s in sources if s.endswith(f"/{like.name}")), sources[0]), like
-        )
-    models = [open_source(settings, each) for each in sources]
+        source = next((s for s in sources if s.endswith(f"/{like.name}")), sources[0])
+        return open_source(settings, source, like, pool=pool)
+    first = open_source(
+        settings, sources[0], pool=pool, sha256=registered.facts.sha256 if registered else None
+    )
+    models = [first, *(open_source(settings, each, pool=pool) for each in sources[1:])]
     if len(models) == 1 and not is_elsewhere(sources[0]):
         return models[0]
     failures, reset = settings.models.circuit_failures, settings.models.circuit_reset
@@ -262,15 +299,24 @@ def _model_sources(settings: Settings, first: str | None = None) -> list[str]:
     return [model_source(settings, each) for each in named]
 
 
-def open_source(settings: Settings, source: str, like: ModelIdentity | None = None) -> Model:
-    """One model, here or elsewhere. Raises ModelUnavailable, ConfigError."""
+def open_source(
+    settings: Settings,
+    source: str,
+    like: ModelIdentity | None = None,
+    *,
+    pool: ModelPool | None = None,
+    sha256: str | None = None,
+) -> Model:
+    """One model; one of this machine from the file with this hash. Raises ModelUnavailable, ConfigError."""
     if is_elsewhere(source):
         return open_provider(source, settings.models, functools.partial(_model_key, settings))
-    return open_model(
+    layout = Layout(
         source,
         context_length=like.context_length if like else settings.models.context_length,
         threads=like.threads if like else threads_a_child(settings),
+        sha256=sha256,
     )
+    return (pool or make_pool(settings)).model(layout)
 
 
 def check_models(settings: Settings) -> str:
@@ -290,24 +336,46 @@ def _model_key(settings: Settings, name: str, provider: Provider) -> str | None:
 
 
 def open_registered(settings: Settings, registered: RegisteredModel) -> Model:
-    """A model of the registry, as a child of the inference worker would have it."""
+    """A model of the registry alone, as a child of the inference worker would have it."""
     facts = registered.facts
-    return open_model(
-        facts.source,
-        context_length=settings.models.context_length,
-        threads=threads_a_child(settings),
-        sha256=facts.sha256,
-    )
+    return open_source(settings, model_source(settings, facts.source), sha256=facts.sha256)
+
+
+def check_registered(settings: Settings, registered: RegisteredModel) -> None:
+    """Raise ModelUnavailable or ConfigError unless agents could be given this model now."""
+    open_registered(settings, registered)
+    _checked(settings, registered.facts.source)
+
+
+def make_sessions(database_url: str) -> sessionmaker[Session]:
+    """Sessions on one engine, which connects on first use, after any fork."""
+    return session_factory(make_engine(database_url))
+
+
+def make_chosen_model(
+    settings: Settings, sessions: sessionmaker[Session], pool: ModelPool | None = None
+) -> ChosenModel:
+    """The model that is active in the registry, else `models.default`; resolved once a task."""
+    pool = pool or make_pool(settings)
+
+    def active() -> RegisteredModel | None:
+        with transaction(sessions) as session:
+            return ModelCatalogue(session).active()
+
+    return ChosenModel(active, lambda registered: make_model(settings, registered=registered, pool=pool))
 
 
 def make_unit_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     """Units of work on one engine: the engine connects on first use, after any fork."""
-    factory = session_factory(make_engine(database_url))
+    return _units_of_work(make_sessions(database_url))
+
+
+def _units_of_work(sessions: sessionmaker[Session]) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     embedder = WordLlamaEmbedder()
 
     @contextmanager
     def unit_of_work() -> Iterator[UnitOfWork]:
-        with transaction(factory) as session:
+        with transaction(sessions) as session:
             yield UnitOfWork(Ledger(session), CandleStore(session), PostgresMemory(session, embedder))
 
     return unit_of_work
@@ -323,20 +391,24 @@ def make_runtime(
     exchange: Exchange | None = None,
     clock: Clock | None = None,
     model: Callable[[], Model] | None = None,
+    sessions: sessionmaker[Session] | None = None,
     agents: Mapping[str, Agent] | None = None,
     tools: tuple[Tool, ...] | None = None,
+    stream: Callable[[UUID], AnswerStream] = silent,
 ) -> Runtime:
     """Everything a process works with. Every argument replaces what the settings would pick."""
+    sessions = sessions or make_sessions(database_url)
     return Runtime(
         settings=settings,
         clock=clock or make_clock(settings),
         exchange=exchange or make_exchange(settings, keys, redis_url),
-        unit_of_work=make_unit_of_work(database_url),
-        model=model or functools.cache(lambda: make_model(settings)),
+        unit_of_work=_units_of_work(sessions),
+        model=model or make_chosen_model(settings, sessions),
         agents=make_agents(settings) if agents is None else agents,
         tools=load_tools(settings.tools) if tools is None else tools,
         send=send,
         checks=make_checks(settings),
+        stream=stream,
     )
 
 

@@ -131,11 +131,11 @@ def activate(context: typer.Context, model: Title, as_json: AsJson = False) -> N
 
     Example: alina models activate small@2
     """
-    from alina.llm.registry import check_registered
+    from alina import bootstrap
 
     settings = settings_of(context)
     with _catalogue(settings) as catalogue:
-        check_registered(catalogue.get(model).facts)
+        bootstrap.check_registered(settings, catalogue.get(model))
         active = catalogue.activate(model)
     _tell(active, f"{active.title} is asked from the next task on", as_json)
 

@@ -38,6 +38,9 @@ class Execution(Section):
     concurrency: int = Field(4, ge=1, le=64, description="children of the inference worker")
     cpu_shares: int = Field(2048, ge=2, description="relative CPU weight of all containers together")
     ram_limit: Size = Field(47 * 10**9, description="memory of all containers together")
+    child_memory: Size = Field(
+        10**9, description="of a worker's child, its models aside; one that holds more is replaced"
+    )
     task_soft_time_limit: Duration = Field(
         timedelta(seconds=90), description="wall time after which a task is asked to stop"
     )
@@ -404,7 +407,9 @@ class Models(Section):
         description="package:MODULE/FILE, a path to a GGUF file, provider:NAME/MODEL, scripted:FILE.jsonl",
     )
     context_length: int = Field(2048, ge=512, le=131072, description="tokens")
-    threads: int = Field(0, ge=0, description="a child; 0: cores / concurrency, at least 1")
+    threads: int = Field(0, ge=0, description="a child, at most its share of the cores; 0: that share")
+    prefix_ram: Size = Field(256 * 10**6, description="a child keeps of prompts' static parts; 0MB: nothing")
+    prefix_disk: Size = Field(10**9, description="of them in the data folder, for all children")
     max_tokens: int = Field(160, ge=32, description="of one answer")
     temperature: Fraction = Field(Decimal("0.5"), description="0: the likeliest answer")
     deadline: Duration = Field(timedelta(seconds=60), description="wall time of one answer")

@@ -123,14 +123,6 @@ def read_facts(source: str) -> ModelFacts:
     )
 
 
-def check_registered(facts: ModelFacts) -> None:
-    """Raise ModelUnavailable unless the model's file is still there, whole and the registered one."""
-    if facts.source.startswith(_PROVIDER):
-        return
-    check_model(facts.source)
-    _check_unchanged(model_path(facts.source), facts.sha256)
-
-
 def _check_unchanged(path: Path, sha256: str | None) -> None:
     if sha256 is not None and file_sha256(path) != sha256:
         raise ModelUnavailable(

@@ -19,7 +19,7 @@ def alina(
     capsys: pytest.CaptureFixture[str],
 ) -> InProcess:
     (tmp_path / "config.yaml").write_text(
-        "execution: {concurrency: 1}\nmodels: {context_length: 512, max_tokens: 100, threads: 1}\n"
+        "execution: {concurrency: 1}\nmodels: {context_length: 512, max_tokens: 32, threads: 1}\n"
     )
     migrations.upgrade(database_url)
     monkeypatch.setenv("ALINA_DATABASE_URL", database_url)
@@ -38,14 +38,14 @@ def test_two_quantisations_are_registered_compared_and_swapped(alina: InProcess,
     again = alina("models", "add", "small", str(q8_model), "--licence", "mine")
     assert "small@2 is registered: `alina models probe small@2`" in again.out
 
-    compared = alina("models", "bench", "--answers", "2", "--json").json
+    compared = alina("models", "bench", "--answers", "1", "--json").json
     assert [(one["name"], one["version"], one["facts"]["quantisation"]) for one in compared] == [
         ("small", 2, "Q8_0"),
         ("small", 1, "Q4_1"),
     ]
     for one in compared:
         measured = one["measured"]
-        assert measured["answers"] == 2
+        assert measured["answers"] == 1
         assert float(measured["tokens_per_second"]) > 0
         assert 0 < measured["latency_p50_ms"] <= measured["latency_p99_ms"]
         assert 0 <= float(measured["valid_fraction"]) <= 1
@@ -60,7 +60,6 @@ def test_two_quantisations_are_registered_compared_and_swapped(alina: InProcess,
     table = alina("models", "list").out
     assert "small@1" in table
     assert "retired" in table
-    assert [one["version"] for one in alina("models", "bench", "--answers", "1", "--json").json] == [1]
 
 
 def test_a_truncated_or_foreign_file_is_one_message_and_leaves_nothing(
