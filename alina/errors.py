@@ -89,6 +89,11 @@ class OrderFateUnknown(ExchangeError):
 class ModelError(AlinaError):
     """A model failed."""
 
+    def __init__(self, message: str, *, is_unanswered: bool = False) -> None:
+        super().__init__(message)
+        #: whether certainly nothing was written, and so nothing is charged
+        self.is_unanswered = is_unanswered
+
 
 class ModelUnavailable(ModelError):
     """The model file is missing, truncated, foreign or does not load."""
@@ -104,10 +109,8 @@ class ProviderUnavailable(ModelBusy):
     def __init__(
         self, message: str, *, retry_after: timedelta | None = None, is_unanswered: bool = False
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, is_unanswered=is_unanswered)
         self.retry_after = retry_after
-        #: whether the provider certainly wrote nothing, and so charges nothing
-        self.is_unanswered = is_unanswered
 
 
 class ModelRefused(ModelError):

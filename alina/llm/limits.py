@@ -17,7 +17,8 @@ def check_fits(prompt_tokens: int, request: CompletionRequest, context_length: i
     if prompt_tokens + request.max_tokens > context_length:
         raise ModelError(
             f"a prompt of {prompt_tokens} tokens and an answer of up to {request.max_tokens} do not fit "
-            f"a context of {context_length}: shorten the prompt or raise models.context_length"
+            f"a context of {context_length}: shorten the prompt or raise models.context_length",
+            is_unanswered=True,
         )
 
 

@@ -191,21 +191,26 @@ def refusal(door: Door, model: str, status: int, headers: Mapping[str, str], sai
             retry_after=_retry_after(headers),
             is_unanswered=True,
         )
+    return ModelRefused(f"{where} {_remedy(door, model, status, words)}", is_unanswered=True)
+
+
+def _remedy(door: Door, model: str, status: int, words: str) -> str:
+    setting = f"models.providers.{door.name}"
     if status in (401, 403):  # not quoted: some repeat what they were sent
-        return ModelRefused(
-            f"{where} refuses the key ({status}): correct ALINA_MODEL_KEYS__{door.name.upper()} or "
-            f"models.providers.{door.name}.api_key_file, and look what the key may do"
+        return (
+            f"refuses the key ({status}): correct ALINA_MODEL_KEYS__{door.name.upper()} or "
+            f"{setting}.api_key_file, and look what the key may do"
         )
     if status == 404:
-        return ModelRefused(
-            f"{where} does not know the model {model!r}, or has another address ({words}): correct the name, "
-            f"or models.providers.{door.name}.base_url"
+        return (
+            f"does not know the model {model!r}, or has another address ({words}): correct the name, "
+            f"or {setting}.base_url"
         )
     if 300 <= status < 400:
-        return ModelRefused(f"{where} redirects: set models.providers.{door.name}.base_url to where it is")
-    return ModelRefused(
-        f"{where} refuses the request ({status}): {words}. What it does not take can be set in "
-        f"models.providers.{door.name}: structured and omit"
+        return f"redirects: set {setting}.base_url to where it is"
+    return (
+        f"refuses the request ({status}): {words}. What it does not take can be set in "
+        f"{setting}: structured and omit"
     )
 
 

@@ -6,6 +6,7 @@ from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, Experimen
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
 from alina.db.tables.models import ModelRow
 from alina.db.tables.runs import AgentRow, ModelCallRow, PromptRevisionRow, PromptRow, RunRow
+from alina.db.tables.spending import ModelSpendingRow
 from alina.db.tables.trading import (
     ApprovalRow,
     DecisionRow,
@@ -37,6 +38,7 @@ __all__ = [
     "MismatchRow",
     "ModelCallRow",
     "ModelRow",
+    "ModelSpendingRow",
     "OrderRow",
     "PositionRow",
     "PromptRevisionRow",
