@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,22 @@ _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CandleFile:
     """The candles of one file, sorted by time."""
 
     path: Path
+    symbol: str
+    timeframe: str
     #: columns timestamp (ms since the epoch) and the figures as decimal text
     rows: pa.Table
-    #: the same as floats
-    arrays: CandleArrays
+
+    @cached_property
+    def arrays(self) -> CandleArrays:
+        """The same as floats, worked out once."""
+        figures = {name: self.rows[name].cast(pa.float64()).to_numpy() for name in FIGURES}
+        times = self.rows[TIME].to_numpy()
+        return CandleArrays(symbol=self.symbol, timeframe=self.timeframe, open_time=times, **figures)
 
     def csv(self, start: int, stop: int) -> io.BytesIO:
         """The rows [start, stop) as CSV without a header, for Postgres' COPY."""
@@ -86,7 +94,8 @@ def read_candles(path: Path, *, symbol: str | None = None, timeframe: str | None
         raise DataError(f"{path}: unreadable ({error}); give the whole file once more") from error
     rows = _sorted(_rows(table, path))
     timeframe = timeframe or named(path).timeframe or _spacing(rows[TIME].to_numpy(), path)
-    return CandleFile(path, rows, _arrays(rows, symbol, timeframe))
+    timeframe_duration(timeframe)  # raises for one that is none
+    return CandleFile(path, symbol, timeframe, rows)
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -185,8 +194,8 @@ def _times(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
 def _sorted(rows: pa.Table) -> pa.Table:
     times = rows[TIME].to_numpy()
     if np.all(np.diff(times) >= 0):
-        return rows.combine_chunks()
-    return rows.take(np.argsort(times, kind="stable")).combine_chunks()
+        return rows
+    return rows.take(np.argsort(times, kind="stable"))
 
 
 def _spacing(times: NDArray[np.int64], path: Path) -> str:
@@ -197,12 +206,6 @@ def _spacing(times: NDArray[np.int64], path: Path) -> str:
         if spacing and spacing % length == 0:
             return f"{spacing // length}{unit}"
     raise DataError(f"{path}: its timeframe cannot be told; name it with --timeframe, e.g. --timeframe 1h")
-
-
-def _arrays(rows: pa.Table, symbol: str, timeframe: str) -> CandleArrays:
-    timeframe_duration(timeframe)  # raises for one that is none
-    figures = {name: rows[name].cast(pa.float64()).to_numpy() for name in FIGURES}
-    return CandleArrays(symbol=symbol, timeframe=timeframe, open_time=rows[TIME].to_numpy(), **figures)
 
 
 def write_parquet(candles: CandleArrays, path: Path) -> None:
