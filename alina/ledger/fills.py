@@ -108,10 +108,12 @@ def _move(
     return position
 
 
-def opened(order: OrderRow, fill: Fill, proposal: Proposal | ProposalRow) -> PositionRow:
+def opened(
+    order: OrderRow, fill: Fill, proposal: Proposal | ProposalRow, *, make: type[PositionRow] = PositionRow
+) -> PositionRow:
     """A new, still empty position, protected as the order's proposal says."""
     nothing = Decimal(0)
-    return PositionRow(
+    return make(
         id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
         account=order.account,
         symbol=order.symbol,

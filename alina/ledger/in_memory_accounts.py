@@ -28,14 +28,19 @@ class InMemoryAccounts(Accounts):
         self._rows.accounts.setdefault(name, AccountFields())
         if self._rows.system is None:
             self._rows.system = SystemState(trading_state=TradingState.ACTIVE, reason="")
+            self._rows.account_states.clear()
 
     def lock_account(self, name: str) -> AccountState:
         return self.account(name)
 
     def account(self, name: str) -> AccountState:
-        row, system = self._rows.accounts.get(name), self.system_state()
-        told = (system.trading_state, system.reason)
-        return in_force(name, None if row is None else (row.trading_state, row.reason, row.wind_down, *told))
+        states = self._rows.account_states
+        if name not in states:
+            row, system = self._rows.accounts.get(name), self.system_state()
+            told = (system.trading_state, system.reason)
+            own = None if row is None else (row.trading_state, row.reason, row.wind_down, *told)
+            states[name] = in_force(name, own)
+        return states[name]
 
     def system_state(self) -> SystemState:
         return self._rows.system or SystemState(
@@ -45,16 +50,19 @@ class InMemoryAccounts(Accounts):
     def set_trading_state(self, name: str, state: TradingState, *, reason: str, at: datetime) -> None:
         row = self._account(name)
         row.trading_state, row.reason, row.wind_down = state, reason, WindDown.NONE
+        self._rows.account_states.clear()
 
     def lower_trading_state(self, name: str, state: TradingState, *, reason: str, at: datetime) -> bool:
         row = self._account(name)
         if state.strictness <= row.trading_state.strictness:
             return False
         row.trading_state, row.reason = state, reason
+        self._rows.account_states.clear()
         return True
 
     def set_system_state(self, state: TradingState, *, reason: str, at: datetime) -> None:
         self._rows.system = SystemState(trading_state=state, reason=reason)
+        self._rows.account_states.clear()
 
     def record_balances(self, account: str, balances: Balances, *, at: datetime) -> None:
         row = self._account(account)

@@ -1,6 +1,6 @@
 """Fills and positions of a ledger in memory, and what the kernel counts of them."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -26,12 +26,21 @@ from alina.ledger.fills import (
     take_sale,
 )
 from alina.ledger.in_memory_accounts import InMemoryAccounts
-from alina.ledger.in_memory_rows import EquityHistory, RecordedFill, Reservation, Rows
-from alina.ledger.in_memory_trading import InMemoryOrders
+from alina.ledger.in_memory_rows import EquityHistory, PlainPosition, RecordedFill, Rows
+from alina.ledger.in_memory_trading import InMemoryOrders, turned_over
 from alina.ledger.part import found, record_of
 from alina.ledger.positions import Positions
 
 _NOTHING = Decimal(0)
+_MINUTE = timedelta(minutes=1)
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def told_position(rows: Rows, row: PositionRow) -> Position:
+    """Its record, made anew only after a change."""
+    if row.id not in rows.position_records:
+        rows.position_records[row.id] = record_of(Position, row)
+    return rows.position_records[row.id]
 
 
 class InMemoryFills(InMemoryOrders, Fills):
@@ -87,11 +96,14 @@ class InMemoryFills(InMemoryOrders, Fills):
         rows, key = self._rows, (order.account, order.symbol)
         position = rows.open.get(key)
         if fill.side is OrderSide.SELL:
-            return take_sale(position, fill, market, fee_rate)
+            sold_from = take_sale(position, fill, market, fee_rate)
+            rows.position_records.pop(sold_from.id, None)
+            return sold_from
         if position is None:
-            position = opened(order, fill, self._proposal_of(order))
+            position = opened(order, fill, self._proposal_of(order), make=PlainPosition)
             rows.positions[position.id] = rows.open[key] = position
         add_buy(position, fill, market, fee_rate)
+        rows.position_records.pop(position.id, None)
         return position
 
     def _proposal_of(self, order: OrderRow) -> Proposal:
@@ -109,9 +121,10 @@ class InMemoryFills(InMemoryOrders, Fills):
         if recorded < row.filled_quantity:
             return
         row.settled = True
+        self._changed(row)
         del rows.unsettled[row.client_order_id]
         rows.reservations[row.decision_id].state = "settled" if recorded else "released"
-        rows.held.pop(row.decision_id, None)
+        self._let_go(row.decision_id, row)
         self._close_if_done(row.account, row.symbol)
 
     def _close_if_done(self, account: str, symbol: str) -> None:
@@ -126,6 +139,7 @@ class InMemoryFills(InMemoryOrders, Fills):
     def _close(self, position: PositionRow, at: datetime, reason: CloseReason) -> None:
         position.closed_at, position.close_reason = at, reason
         rows = self._rows
+        rows.position_records.pop(position.id, None)
         del rows.open[position.account, position.symbol]
         insort(rows.closed.setdefault(position.account, []), position, key=_closed_at)
         rows.unevaluated[position.id] = position
@@ -138,11 +152,11 @@ class InMemoryPositions(InMemoryFills, Positions):
 
     def open_position(self, account: str, symbol: str) -> Position | None:
         row = self._rows.open.get((account, symbol))
-        return None if row is None else record_of(Position, row)
+        return None if row is None else told_position(self._rows, row)
 
     def open_positions(self, account: str) -> list[Position]:
         mine = sorted((row for row in self._rows.open.values() if row.account == account), key=_symbol)
-        return [record_of(Position, row) for row in mine]
+        return [told_position(self._rows, row) for row in mine]
 
     def close_dust(self, account: str, symbol: str, *, at: datetime, reason: CloseReason) -> bool:
         row = self._rows.open.get((account, symbol))
@@ -155,10 +169,12 @@ class InMemoryPositions(InMemoryFills, Positions):
         closed = [row for name, rows in self._rows.closed.items() if account in (None, name) for row in rows]
         closed.sort(key=lambda row: row.id)
         closed.sort(key=_closed_at, reverse=True)
-        return [record_of(Position, row) for row in closed[:limit]]
+        return [told_position(self._rows, row) for row in closed[:limit]]
 
     def position(self, position_id: UUID) -> Position:
-        return record_of(Position, found(self._rows.positions.get(position_id), f"position {position_id}"))
+        return told_position(
+            self._rows, found(self._rows.positions.get(position_id), f"position {position_id}")
+        )
 
     def position_proposal(self, position_id: UUID) -> Proposal:
         row = found(self._rows.positions.get(position_id), f"position {position_id}")
@@ -166,7 +182,7 @@ class InMemoryPositions(InMemoryFills, Positions):
 
     def unevaluated_trades(self) -> list[Position]:
         rows = sorted(self._rows.unevaluated.values(), key=lambda row: (_closed_at(row), row.id))
-        return [record_of(Position, row) for row in rows]
+        return [told_position(self._rows, row) for row in rows]
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
         if self.position(evaluation.position_id).closed_at is None:
@@ -205,31 +221,40 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
         }
         return Standing(
             account=account,
-            position=None if held is None else record_of(Position, held),
+            position=None if held is None else told_position(self._rows, held),
             activity=Activity(**figures),  # type: ignore[arg-type]  # gathered by name
         )
 
     def _recent(self, query: ActivityQuery, day: datetime) -> dict[str, object]:
-        reserved = self._rows.reserved_by_account.get(query.account, [])
-        first = bisect_left(reserved, min(day, query.now - query.recent), key=lambda one: one.decided_at)
-        entry_at = same_at = None
-        volume = _NOTHING
-        for one in reserved[first:]:  # in the order of their time
+        account, entry_at, same_at = query.account, None, None
+        since = min(day, query.now - query.recent)
+        for one in reversed(self._rows.reserved_by_symbol.get((account, query.symbol), ())):
+            if one.decided_at < since or (entry_at and same_at):
+                break
             order = self._rows.order_by_decision.get(one.decision_id)
-            if one.decided_at >= day:
-                volume += _turned_over(one, order)
-            if one.symbol == query.symbol and (order is None or order.state is not OrderState.REJECTED):
+            if order is None or order.state is not OrderState.REJECTED:
                 if one.side is OrderSide.BUY:
-                    entry_at = one.decided_at
+                    entry_at = entry_at or one.decided_at
                 if (one.side.value, one.agent) == (query.side, query.agent):
-                    same_at = one.decided_at
-        minute_ago = self._rows.wall() - timedelta(minutes=1)
+                    same_at = same_at or one.decided_at
+        reserved_at, minute_ago = self._rows.reserved_at.get(account, []), self._rows.wall() - _MINUTE
         return {
             "last_entry_at": entry_at,
             "last_same_at": same_at,
-            "volume_today": volume,
-            "orders_last_minute": sum(one.created_at > minute_ago for one in reserved[-_MOST_A_MINUTE:]),
+            "volume_today": self._volume(account, day),
+            "orders_last_minute": len(reserved_at) - bisect_right(reserved_at, minute_ago),
         }
+
+    def _volume(self, account: str, day: datetime) -> Decimal:
+        """What counts for the day: of what is over, and of what may still be traded."""
+        rows = self._rows
+        over = rows.turned_over.get((account, day.date()), _NOTHING)
+        held = (
+            turned_over(one, rows.order_by_decision.get(one.decision_id))
+            for one in rows.held.values()
+            if one.account == account and one.decided_at >= day
+        )
+        return sum(held, over)
 
     def _exposed(self, query: ActivityQuery) -> dict[str, object]:
         held = [one for one in self._rows.held.values() if one.account == query.account]
@@ -252,20 +277,30 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
         since = query.now - query.lookback
         closed = self._rows.closed.get(query.account, [])
         known = closed[bisect_left(closed, min(day, since), key=_closed_at) :]
-        pnl_of = {row.id: row.proceeds - row.cost for row in known}
-        recent = known[bisect_left(known, since, key=_closed_at) :]
-        of_symbol = [row for row in recent if row.symbol == query.symbol]
-        last_win = max((_closed_at(row) for row in known if pnl_of[row.id] >= 0), default=None)
-        cost = sum((row.cost for row in of_symbol), _NOTHING)
+        last_win = next((_closed_at(row) for row in reversed(known) if row.proceeds >= row.cost), _LONG_AGO)
+        today = of_symbol = cost = _NOTHING
+        stops = symbol_stops = losses = symbol_trades = 0
+        for row in known:
+            closed_at, pnl = _closed_at(row), row.proceeds - row.cost
+            if closed_at >= day:
+                today += pnl
+            if closed_at < since:
+                continue
+            is_stop = row.close_reason is CloseReason.STOP_LOSS
+            stops += is_stop
+            losses += pnl < 0 and closed_at > last_win
+            if row.symbol == query.symbol:
+                symbol_trades += 1
+                symbol_stops += is_stop
+                of_symbol += pnl
+                cost += row.cost
         return {
-            "pnl_today": sum((pnl_of[row.id] for row in known if _closed_at(row) >= day), _NOTHING),
-            "stop_losses": sum(row.close_reason is CloseReason.STOP_LOSS for row in recent),
-            "symbol_stop_losses": sum(row.close_reason is CloseReason.STOP_LOSS for row in of_symbol),
-            "losses_in_a_row": sum(
-                pnl_of[row.id] < 0 and (last_win is None or _closed_at(row) > last_win) for row in recent
-            ),
-            "symbol_trades": len(of_symbol),
-            "symbol_return": sum((pnl_of[row.id] for row in of_symbol), _NOTHING) / cost if cost else None,
+            "pnl_today": today,
+            "stop_losses": stops,
+            "symbol_stop_losses": symbol_stops,
+            "losses_in_a_row": losses,
+            "symbol_trades": symbol_trades,
+            "symbol_return": of_symbol / cost if cost else None,
         }
 
     def _worth(self, account: str, day: datetime) -> dict[str, object]:
@@ -279,17 +314,6 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
             "equity_peak": history.peak,
             "equity_at_day_start": history.by_time[history.times[before_today]].total,
         }
-
-
-#: approvals that are looked at for the rate; above every limit that makes sense
-_MOST_A_MINUTE = 10_000
-
-
-def _turned_over(one: Reservation, order: OrderRow | None) -> Decimal:
-    """Quote that counts for the day: what was filled of a settled order, else what may be."""
-    if order is not None and (order.settled or one.turnover is None):
-        return order.filled_notional
-    return one.turnover or _NOTHING
 
 
 def _order_of(fill: Fill) -> tuple[datetime, str, str]:

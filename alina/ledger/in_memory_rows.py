@@ -1,18 +1,30 @@
 """The tables of a ledger that lives in one process, as plain dictionaries."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, make_dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from alina.db.tables import OrderRow, PositionRow
+from alina.db.tables import Base, OrderRow, PositionRow
 from alina.domain.decisions import Approval, Decision, Proposal
 from alina.domain.evaluation import Evaluation
 from alina.domain.market import Balance
-from alina.domain.orders import Fill, OrderSide
-from alina.domain.portfolio import Equity, SystemState, TradingState, WindDown
+from alina.domain.orders import Fill, LedgerOrder, Order, OrderSide
+from alina.domain.portfolio import AccountState, Equity, Position, SystemState, TradingState, WindDown
 from alina.domain.runs import PromptRevision, Run
+
+_R = TypeVar("_R", bound=Base)
+
+
+def _plain(table: type[_R]) -> type[_R]:
+    """The table's columns as a plain class: nobody watches what is read and written."""
+    columns = [(name, Any, None) for name in table.__table__.columns.keys()]  # noqa: SIM118 (no mapping)
+    return cast("type[_R]", make_dataclass(f"Plain{table.__name__}", columns, slots=True, kw_only=True))
+
+
+PlainOrder, PlainPosition = _plain(OrderRow), _plain(PositionRow)
 
 
 @dataclass(slots=True)
@@ -72,12 +84,13 @@ def wall_now() -> datetime:
 
 @dataclass(slots=True)
 class Rows:
-    """Every table. Rows of orders and positions are those of the database, tied to no session."""
+    """Every table, with what its rows were last told as."""
 
     #: what ages are measured by
     wall: Callable[[], datetime] = wall_now
     system: SystemState | None = None
     accounts: dict[str, AccountFields] = field(default_factory=dict)
+    account_states: dict[str, AccountState] = field(default_factory=dict)
     equity: dict[str, EquityHistory] = field(default_factory=dict)
     revisions: dict[UUID, PromptRevision] = field(default_factory=dict)
     active: dict[str, UUID] = field(default_factory=dict)
@@ -93,9 +106,15 @@ class Rows:
     decision_by_proposal: dict[UUID, UUID] = field(default_factory=dict)
     approvals: dict[UUID, Approval] = field(default_factory=dict)
     reservations: dict[UUID, Reservation] = field(default_factory=dict)
-    #: in the order of `decided_at`
-    reserved_by_account: dict[str, list[Reservation]] = field(default_factory=dict)
     held: dict[UUID, Reservation] = field(default_factory=dict)
+    #: by account and symbol, in the order of `decided_at`
+    reserved_by_symbol: dict[tuple[str, str], list[Reservation]] = field(default_factory=dict)
+    #: by account and day of `decided_at`: quote that those count for which are not held any more
+    turned_over: dict[tuple[str, date], Decimal] = field(default_factory=dict)
+    #: wall times, in order
+    reserved_at: dict[str, list[datetime]] = field(default_factory=dict)
+    ordered: dict[str, Order] = field(default_factory=dict)
+    order_records: dict[str, LedgerOrder] = field(default_factory=dict)
     orders: dict[str, OrderRow] = field(default_factory=dict)
     order_by_decision: dict[UUID, OrderRow] = field(default_factory=dict)
     unsettled: dict[str, OrderRow] = field(default_factory=dict)
@@ -105,6 +124,7 @@ class Rows:
     last_fill: dict[UUID, RecordedFill] = field(default_factory=dict)
     positions: dict[UUID, PositionRow] = field(default_factory=dict)
     open: dict[tuple[str, str], PositionRow] = field(default_factory=dict)
+    position_records: dict[UUID, Position] = field(default_factory=dict)
     #: by account, in the order of `closed_at`
     closed: dict[str, list[PositionRow]] = field(default_factory=dict)
     unevaluated: dict[UUID, PositionRow] = field(default_factory=dict)

@@ -26,10 +26,12 @@ from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
 from alina.ledger.approvals import APPROVED, Approvals
 from alina.ledger.decisions import Decisions, what_comes_with, words
-from alina.ledger.in_memory_rows import Reservation, Rows
-from alina.ledger.orders import Orders, check_report, order_of_row, rank, refuse_unless_approved
-from alina.ledger.part import found, values_of
+from alina.ledger.in_memory_rows import PlainOrder, Reservation, Rows
+from alina.ledger.orders import Orders, check_report, rank, refuse_unless_approved
+from alina.ledger.part import found, record_of, values_of
 from alina.ledger.proposals import Proposals
+
+_NOTHING = Decimal(0)
 
 
 class InMemoryProposals(Proposals):
@@ -228,8 +230,9 @@ class InMemoryDecisions(Decisions, Approvals):
         )
         rows = self._rows
         rows.reservations[decision.id] = rows.held[decision.id] = reservation
-        of_account = rows.reserved_by_account.setdefault(proposal.account, [])
-        insort(of_account, reservation, key=lambda one: one.decided_at)
+        of_symbol = rows.reserved_by_symbol.setdefault((proposal.account, proposal.symbol), [])
+        insort(of_symbol, reservation, key=lambda one: one.decided_at)
+        insort(rows.reserved_at.setdefault(proposal.account, []), reservation.created_at)
 
 
 class InMemoryOrders(Orders):
@@ -245,7 +248,7 @@ class InMemoryOrders(Orders):
         if decision.id in rows.order_by_decision:
             return False
         now = rows.wall()
-        row = OrderRow(
+        row = PlainOrder(
             **values_of(order),
             decision_id=decision.id,
             content_hash=decision.content_hash,
@@ -263,15 +266,15 @@ class InMemoryOrders(Orders):
             reached_at=None,
         )
         rows.orders[order.client_order_id] = rows.unsettled[order.client_order_id] = row
-        rows.order_by_decision[decision.id] = row
+        rows.order_by_decision[decision.id], rows.ordered[order.client_order_id] = row, order
         return True
 
     def order(self, client_order_id: str) -> LedgerOrder:
-        return order_of_row(self._order(client_order_id))
+        return self._told(self._order(client_order_id))
 
     def order_of(self, decision_id: UUID) -> LedgerOrder | None:
         row = self._rows.order_by_decision.get(decision_id)
-        return None if row is None else order_of_row(row)
+        return None if row is None else self._told(row)
 
     def record_placed(self, placed: PlacedOrder) -> None:
         row = self._order(placed.client_order_id)
@@ -282,6 +285,7 @@ class InMemoryOrders(Orders):
         row.filled_quantity, row.filled_notional = placed.filled_quantity, placed.filled_notional
         row.updated_at = self._rows.wall()
         row.acknowledged_at = row.acknowledged_at or row.updated_at
+        self._changed(row)
         self._settle_if_complete(row)
 
     def record_rejected(self, client_order_id: str, *, message: str) -> None:
@@ -294,18 +298,19 @@ class InMemoryOrders(Orders):
                 "rejected now: reconcile it with the exchange"
             )
         row.state, row.message, row.updated_at = OrderState.REJECTED, message, self._rows.wall()
+        self._changed(row)
         self._settle_if_complete(row)
 
     def unsettled_orders(self, *, older_than: timedelta = timedelta(0)) -> list[LedgerOrder]:
         until = self._rows.wall() - older_than
-        return [order_of_row(row) for row in self._rows.unsettled.values() if row.created_at <= until]
+        return [self._told(row) for row in self._rows.unsettled.values() if row.created_at <= until]
 
     def submitted_before(self, client_order_id: str, age: timedelta) -> bool:
         return self._order(client_order_id).submitted_at <= self._rows.wall() - age
 
     def resting_sales(self, account: str, symbol: str) -> list[LedgerOrder]:
         return [
-            order_of_row(row)
+            self._told(row)
             for row in self._of_symbol(account, symbol)
             if row.side is OrderSide.SELL and row.order_type is not OrderType.MARKET
         ]
@@ -326,6 +331,7 @@ class InMemoryOrders(Orders):
         if row.state is not OrderState.SUBMITTING or row.attempts != after_attempt:
             return False
         row.attempts, row.submitted_at = after_attempt + 1, self._rows.wall()
+        self._changed(row)
         return True
 
     def give_up_approval(self, decision_id: UUID) -> bool:
@@ -333,7 +339,7 @@ class InMemoryOrders(Orders):
         if decision_id in self._rows.order_by_decision or reservation.state != "held":
             return False
         reservation.state = "released"
-        del self._rows.held[decision_id]
+        self._let_go(decision_id, None)
         return True
 
     def approved_without_order(self, *, older_than: timedelta) -> list[UUID]:
@@ -353,5 +359,29 @@ class InMemoryOrders(Orders):
     def _order(self, client_order_id: str) -> OrderRow:
         return found(self._rows.orders.get(client_order_id), f"order {client_order_id}")
 
+    def _told(self, row: OrderRow) -> LedgerOrder:
+        """Its record, made anew only after a change."""
+        name, records = row.client_order_id, self._rows.order_records
+        if name not in records:
+            records[name] = record_of(LedgerOrder, row, order=self._rows.ordered[name])
+        return records[name]
+
+    def _changed(self, row: OrderRow) -> None:
+        self._rows.order_records.pop(row.client_order_id, None)
+
+    def _let_go(self, decision_id: UUID, order: OrderRow | None) -> None:
+        """A reservation is over: from now on it counts for its day with what it came to."""
+        rows = self._rows
+        reservation = rows.held.pop(decision_id)
+        day = reservation.account, reservation.decided_at.date()
+        rows.turned_over[day] = rows.turned_over.get(day, _NOTHING) + turned_over(reservation, order)
+
     def _settle_if_complete(self, row: OrderRow) -> None:
         raise NotImplementedError  # of the fills' part
+
+
+def turned_over(one: Reservation, order: OrderRow | None) -> Decimal:
+    """Quote that counts for the day: what was filled of a settled order, else what may be."""
+    if order is not None and (order.settled or one.turnover is None):
+        return order.filled_notional
+    return one.turnover or _NOTHING

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -70,13 +71,20 @@ def first_row(session: Session, *calls: tuple[Prepared, Sequence[Any]]) -> tuple
 
 def values_of(record: Record) -> dict[str, Any]:
     """The record's fields by name, as its row's columns."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}  # type: ignore[arg-type]
+    return {name: getattr(record, name) for name in _names(type(record))}  # type: ignore[arg-type]
 
 
 def record_of(kind: type[R], row: Base, **differing: Any) -> R:
     """The record of a row whose columns have the fields' names, but for those given."""
-    names = (field.name for field in fields(kind))  # type: ignore[arg-type]
-    return kind(**{name: differing[name] if name in differing else getattr(row, name) for name in names})
+    for name in _names(kind):  # type: ignore[arg-type]  # mypy takes the class for its instance
+        if name not in differing:
+            differing[name] = getattr(row, name)
+    return kind(**differing)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def found(row: T | None, what: str) -> T:

@@ -6,39 +6,54 @@ from decimal import Decimal
 from alina.domain.market import Balance
 from alina.venue.refusal import order_refused
 
+_NOTHING = Decimal(0)
+
 
 class Accounts:
     """The balances of the venue's one account."""
 
     def __init__(self, balances: Iterable[Balance]) -> None:
-        self._balances = {balance.asset: balance for balance in balances}
+        told = {balance.asset: balance for balance in balances}
+        self._free = {asset: balance.free for asset, balance in told.items()}
+        self._locked = {asset: balance.locked for asset, balance in told.items()}
+        #: records of what has not moved since they were made
+        self._told = told
         self._changed: set[str] = set()
 
     def __getitem__(self, asset: str) -> Balance:
-        return self._balances.get(asset) or Balance(asset=asset, free=Decimal(0), locked=Decimal(0))
+        if asset not in self._told:
+            locked = self._locked.get(asset, _NOTHING)
+            self._told[asset] = Balance(asset=asset, free=self.free(asset), locked=locked)
+        return self._told[asset]
+
+    def free(self, asset: str) -> Decimal:
+        """What may be spent."""
+        return self._free.get(asset, _NOTHING)
 
     def all(self) -> list[Balance]:
-        return [self._balances[asset] for asset in sorted(self._balances)]
+        return [self[asset] for asset in sorted(self._free)]
 
     def require(self, asset: str, amount: Decimal) -> None:
         """Raise the Refusal for an order that needs more than is free."""
-        if self[asset].free < amount:
+        if self.free(asset) < amount:
             raise order_refused("Account has insufficient balance for requested action.")
 
     def lock(self, asset: str, amount: Decimal) -> None:
-        self._move(asset, free=-amount, locked=amount)
+        self._add(self._free, asset, -amount)
+        self._add(self._locked, asset, amount)
 
     def unlock(self, asset: str, amount: Decimal) -> None:
-        self._move(asset, free=amount, locked=-amount)
+        self._add(self._free, asset, amount)
+        self._add(self._locked, asset, -amount)
 
     def spend_locked(self, asset: str, amount: Decimal) -> None:
-        self._move(asset, locked=-amount)
+        self._add(self._locked, asset, -amount)
 
     def receive(self, asset: str, amount: Decimal) -> None:
-        self._move(asset, free=amount)
+        self._add(self._free, asset, amount)
 
     def pay(self, asset: str, amount: Decimal) -> None:
-        self._move(asset, free=-amount)
+        self._add(self._free, asset, -amount)
 
     def take_changed(self) -> tuple[Balance, ...]:
         """The balances that moved since the last call."""
@@ -46,10 +61,10 @@ class Accounts:
         self._changed.clear()
         return changed
 
-    def _move(self, asset: str, *, free: Decimal = Decimal(0), locked: Decimal = Decimal(0)) -> None:
-        held = self[asset]
-        after = Balance(asset=asset, free=held.free + free, locked=held.locked + locked)
-        if after.free < 0 or after.locked < 0:
+    def _add(self, column: dict[str, Decimal], asset: str, amount: Decimal) -> None:
+        after = column.get(asset, _NOTHING) + amount
+        if after < 0:
             raise AssertionError(f"the books of {asset} would fall below zero: {after}")
-        self._balances[asset] = after
+        column[asset] = after
+        self._told.pop(asset, None)
         self._changed.add(asset)

@@ -7,7 +7,7 @@ that is filled in any part or triggered ends the other.
 What changed is handed out once, to be committed before anyone is told of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
 
@@ -119,7 +119,7 @@ class Engine:
             asset = spent(waiting.side, rules)
             self.accounts.unlock(asset, waiting.need)
             swept = sweep(request, book, rules.lot_size)
-            if self.accounts[asset].free < to_lock(request, swept, waiting.fee_reserve):
+            if self.accounts.free(asset) < to_lock(request, swept, waiting.fee_reserve):
                 swept = Sweep((), is_complete=False)
             return self._enter(replace(waiting, working_ms=now, updated_ms=now), request, swept, rules, now)
 
@@ -131,8 +131,8 @@ class Engine:
         with localcontext(_EXACT):
             self._leave_pair(order, rules, Status.EXPIRED, now)
             rest = BookLevel(order.limit_price or Decimal(0), quantity or order.remaining)
-            order, fill = self._fill(order, rules, rest, is_maker=True, now=now)
-            self._keep(order)
+            fill = self._fill(order, rules, rest, is_maker=True, now=now)
+            self._keep(_with_fills(order, [fill]))
             return fill
 
     def cancel(self, order_id: int, rules: Rules, now: int) -> VenueOrder:
@@ -207,10 +207,8 @@ class Engine:
     ) -> tuple[VenueOrder, tuple[VenueFill, ...]]:
         """Take from the book, then rest or end. Nothing of the order is locked yet."""
         self.accounts.lock(spent(order.side, rules), to_lock(request, swept, order.fee_reserve))
-        fills = []
-        for take in swept.takes:
-            order, fill = self._fill(order, rules, take, is_maker=False, now=now)
-            fills.append(fill)
+        fills = [self._fill(order, rules, take, is_maker=False, now=now) for take in swept.takes]
+        order = _with_fills(order, fills)
         if not swept.is_complete and not rests(request):
             order = self._end(order, rules, Status.EXPIRED, now)
         self._keep(order)
@@ -218,7 +216,8 @@ class Engine:
 
     def _fill(
         self, order: VenueOrder, rules: Rules, take: BookLevel, *, is_maker: bool, now: int
-    ) -> tuple[VenueOrder, VenueFill]:
+    ) -> VenueFill:
+        """Move the balances. Its order is told of it by `_with_fills`."""
         notional = take.quantity * take.price
         if order.side is Side.BUY:
             locked = take.quantity * (order.limit_price or take.price) * (1 + order.fee_reserve)
@@ -249,7 +248,7 @@ class Engine:
         )
         self._next_trade_id += 1
         self._fills.append(fill)
-        return _with_fill(order, fill), fill
+        return fill
 
     def _fee(
         self, rules: Rules, asset: str, received: Decimal, notional: Decimal, *, is_maker: bool
@@ -257,7 +256,7 @@ class Engine:
         """The asset and the amount. All of a fee is paid in the third asset, or nothing of it."""
         if self._fees.asset is not None:
             fee = self._fees.in_asset(notional, rules.quote, is_maker=is_maker)
-            if fee <= self.accounts[self._fees.asset].free:
+            if fee <= self.accounts.free(self._fees.asset):
                 return self._fees.asset, fee
         return asset, self._fees.of(received, is_maker=is_maker)
 
@@ -280,12 +279,14 @@ class Engine:
             self._open.pop(order.order_id, None)
 
 
-def _with_fill(order: VenueOrder, fill: VenueFill) -> VenueOrder:
-    filled = order.filled_quantity + fill.quantity
+def _with_fills(order: VenueOrder, fills: Sequence[VenueFill]) -> VenueOrder:
+    if not fills:
+        return order
+    filled = sum((fill.quantity for fill in fills), order.filled_quantity)
     return replace(
         order,
         status=Status.FILLED if filled == order.quantity else Status.PARTIALLY_FILLED,
         filled_quantity=filled,
-        filled_notional=order.filled_notional + fill.quantity * fill.price,
-        updated_ms=fill.executed_ms,
+        filled_notional=sum((fill.quantity * fill.price for fill in fills), order.filled_notional),
+        updated_ms=fills[-1].executed_ms,
     )

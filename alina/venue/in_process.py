@@ -6,6 +6,7 @@ trades at the next candle's open at best: that is the price from this moment on.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -17,7 +18,7 @@ from alina.venue.candles_csv import INTERVALS
 from alina.venue.crossing import Crossing
 from alina.venue.engine import Engine
 from alina.venue.fees import Fees
-from alina.venue.filters import MAX_QUANTITY
+from alina.venue.filters import MAX_QUANTITY, Rules
 from alina.venue.markets import ListedMarket
 from alina.venue.orders import Kind, OrderRequest, Side, Status, VenueFill, VenueOrder
 from alina.venue.refusal import Refusal, order_refused
@@ -72,10 +73,16 @@ class InProcessExchange:
         self._orders: dict[tuple[str, str], VenueOrder] = {}
         self._fills: dict[str, list[Fill]] = {symbol: [] for symbol in self._markets}
         self._fills_of: dict[str, list[Fill]] = {}
+        #: what has been told of this moment, by symbol
+        self._moment = utc_from_ms(self._now)
+        self._tickers: dict[str, Ticker] = {}
+        self._books: dict[str, OrderBook] = {}
+        #: by symbol, and whether orders are taken
+        self._rules: dict[tuple[str, bool], Market] = {}
 
     def now(self) -> datetime:
         """Aware UTC market time."""
-        return utc_from_ms(self._now)
+        return self._moment
 
     def advance(self, until: datetime) -> list[Fill]:
         """Move the market on. Returns the fills of the open orders that it met on the way, oldest first.
@@ -86,7 +93,9 @@ class InProcessExchange:
         if end <= self._now:
             return []
         self._crossing.match(self._now, end)
-        self._now = end
+        self._now, self._moment = end, utc_from_ms(end)
+        self._tickers.clear()
+        self._books.clear()
         return self._keep()
 
     def next_moment(self, until: datetime) -> datetime | None:
@@ -96,20 +105,11 @@ class InProcessExchange:
 
     def market(self, symbol: str) -> Market:
         """The rules of a symbol; its fees are this account's. Raises ExchangeRefused for an unlisted one."""
-        rules = self._listed(symbol).rules
-        return Market(
-            symbol=symbol,
-            base=rules.base,
-            quote=rules.quote,
-            tick_size=rules.tick_size,
-            lot_size=rules.lot_size,
-            min_quantity=rules.lot_size,
-            max_quantity=MAX_QUANTITY,
-            min_notional=rules.min_notional,
-            maker_fee=self._fees.maker,
-            taker_fee=self._fees.taker,
-            trading=self._now < self._listed(symbol).replay.end_ms,
-        )
+        listed = self._listed(symbol)
+        key = symbol, self._now < listed.replay.end_ms
+        if key not in self._rules:
+            self._rules[key] = self._made(symbol, listed.rules, is_trading=key[1])
+        return self._rules[key]
 
     def candles(self, symbol: str, timeframe: str, *, since: datetime, limit: int) -> list[Candle]:
         """Up to `limit` candles from `since` on, oldest first; the last one may still be forming."""
@@ -125,15 +125,24 @@ class InProcessExchange:
         ]
 
     def ticker(self, symbol: str) -> Ticker:
-        market = self._listed(symbol)
-        last = market.replay.price(self._now)
-        bid, ask = market.quotes.bid(last), market.quotes.ask(last)
-        return Ticker(symbol=symbol, bid=bid, ask=ask, last=last, as_of=self.now())
+        if symbol not in self._tickers:
+            market = self._listed(symbol)
+            last = market.replay.price(self._now)
+            bid, ask = market.quotes.bid(last), market.quotes.ask(last)
+            self._tickers[symbol] = Ticker(symbol=symbol, bid=bid, ask=ask, last=last, as_of=self._moment)
+        return self._tickers[symbol]
 
     def order_book(self, symbol: str, *, depth: int) -> OrderBook:
         """The best `depth` levels of each side."""
-        book = self._listed(symbol).book(self._now)
-        return OrderBook(symbol=symbol, bids=book.bids[:depth], asks=book.asks[:depth], as_of=self.now())
+        if symbol not in self._books:
+            levels = self._listed(symbol).book(self._now)
+            self._books[symbol] = OrderBook(
+                symbol=symbol, bids=levels.bids, asks=levels.asks, as_of=self._moment
+            )
+        book = self._books[symbol]
+        if depth >= max(len(book.bids), len(book.asks)):
+            return book
+        return replace(book, bids=book.bids[:depth], asks=book.asks[:depth])
 
     def balances(self) -> Balances:
         return {balance.asset: balance for balance in self._engine.accounts.all()}
@@ -189,6 +198,21 @@ class InProcessExchange:
     def clock_difference_ms(self) -> int:
         """The two clocks are one."""
         return 0
+
+    def _made(self, symbol: str, rules: Rules, *, is_trading: bool) -> Market:
+        return Market(
+            symbol=symbol,
+            base=rules.base,
+            quote=rules.quote,
+            tick_size=rules.tick_size,
+            lot_size=rules.lot_size,
+            min_quantity=rules.lot_size,
+            max_quantity=MAX_QUANTITY,
+            min_notional=rules.min_notional,
+            maker_fee=self._fees.maker,
+            taker_fee=self._fees.taker,
+            trading=is_trading,
+        )
 
     def _listed(self, symbol: str) -> ListedMarket:
         try:
