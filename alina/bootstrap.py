@@ -34,6 +34,7 @@ from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
+from alina.llm.budget import Budgeted, ProcessSpending, Spending
 from alina.llm.catalogue import ModelCatalogue
 from alina.llm.choice import ChosenModel
 from alina.llm.circuit import Circuit
@@ -42,6 +43,7 @@ from alina.llm.pool import Layout, ModelPool
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.providers import is_elsewhere, open_provider
 from alina.llm.registry import check_model
+from alina.llm.spending import PostgresSpending
 from alina.llm.streaming import silent
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
@@ -274,12 +276,15 @@ def make_model(
     *,
     registered: RegisteredModel | None = None,
     pool: ModelPool | None = None,
+    spending: Spending | None = None,
 ) -> Model:
     """`registered`, else `models.default`, and those of `models.fallback` that stand in for it, as one.
 
+    What they take is counted in `spending`, else by this process alone.
     `like` a stored identity: the one of them that has its name, alone, for a replay in the same layout.
     """
-    sources = _model_sources(settings, registered.facts.source if registered else None)
+    named = _model_names(settings, registered.facts.source if registered else None)
+    sources = [model_source(settings, each) for each in named]
     pool = pool or make_pool(settings)
     if like is not None:
         source = next((s for s in sources if s.endswith(f"/{like.name}")), sources[0])
@@ -288,15 +293,28 @@ def make_model(
         settings, sources[0], pool=pool, sha256=registered.facts.sha256 if registered else None
     )
     models = [first, *(open_source(settings, each, pool=pool) for each in sources[1:])]
+    spending = spending or ProcessSpending()
+    models = [_budgeted(settings, *each, spending) for each in zip(named, models, strict=True)]
     if len(models) == 1 and not is_elsewhere(sources[0]):
         return models[0]
     failures, reset = settings.models.circuit_failures, settings.models.circuit_reset
     return Fallback(models, circuits=[Circuit(failures=failures, reset=reset) for _ in models])
 
 
-def _model_sources(settings: Settings, first: str | None = None) -> list[str]:
-    named = (first or settings.models.default, *settings.models.fallback)
-    return [model_source(settings, each) for each in named]
+def _model_names(settings: Settings, first: str | None = None) -> tuple[str, ...]:
+    return first or settings.models.default, *settings.models.fallback
+
+
+def _budgeted(settings: Settings, name: str, model: Model, spending: Spending) -> Model:
+    """The model as `name` is limited and priced; left as it is where nothing is counted."""
+    models = settings.models
+    if not models.budget.is_limited and name not in models.prices:
+        return model
+    try:
+        price = models.price(name)
+    except ValueError as error:
+        raise ConfigError(f"models.{error}") from None
+    return Budgeted(model, price=price, budget=models.budget, spending=spending)
 
 
 def open_source(
@@ -321,7 +339,7 @@ def open_source(
 
 def check_models(settings: Settings) -> str:
     """One line about each configured model, without asking any. Raises ModelUnavailable, ConfigError."""
-    return "; ".join(_checked(settings, source) for source in _model_sources(settings))
+    return "; ".join(_checked(settings, model_source(settings, name)) for name in _model_names(settings))
 
 
 def _checked(settings: Settings, source: str) -> str:
@@ -357,12 +375,16 @@ def make_chosen_model(
 ) -> ChosenModel:
     """The model that is active in the registry, else `models.default`; resolved once a task."""
     pool = pool or make_pool(settings)
+    spending = PostgresSpending(functools.partial(transaction, sessions))
 
     def active() -> RegisteredModel | None:
         with transaction(sessions) as session:
             return ModelCatalogue(session).active()
 
-    return ChosenModel(active, lambda registered: make_model(settings, registered=registered, pool=pool))
+    def opened(registered: RegisteredModel | None) -> Model:
+        return make_model(settings, registered=registered, pool=pool, spending=spending)
+
+    return ChosenModel(active, opened)
 
 
 def make_unit_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:

@@ -19,8 +19,9 @@ from alina.domain.market import MarketView, candle_number
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import Fact
 from alina.domain.runs import Run, RunState
-from alina.errors import ConfigError, ModelError, TransientError
+from alina.errors import ConfigError, ModelBudgetSpent, ModelError, TransientError
 from alina.llm import prompts, structured
+from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.tools.registry import BUILT_IN
 
@@ -134,17 +135,20 @@ def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
     run = replace(run, prompt_revision_id=revision.id, context=context)
     models = runtime.settings.models
     try:
-        answered = structured.ask(
-            runtime.model(),
-            prompts.render(revision, context),
-            agent.answer_type(situation),
-            max_tokens=models.max_tokens,
-            temperature=models.temperature,
-            seed=candle_number(run.as_of, run.timeframe),
-            deadline_seconds=Decimal(str(models.deadline.total_seconds())),
-        )
+        with on_behalf_of(agent.name, run.id):
+            answered = structured.ask(
+                runtime.model(),
+                prompts.render(revision, context),
+                agent.answer_type(situation),
+                max_tokens=models.max_tokens,
+                temperature=models.temperature,
+                seed=candle_number(run.as_of, run.timeframe),
+                deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+            )
     except TransientError:
         raise
+    except ModelBudgetSpent as error:  # a limit that holds is no failure
+        return _finish(runtime, replace(run, state=RunState.GATED, summary=str(error)))
     except ModelError as error:
         return _finish(runtime, replace(run, state=RunState.FAILED, summary=str(error)))
     run = replace(run, calls=answered.calls)

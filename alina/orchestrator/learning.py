@@ -17,8 +17,9 @@ from alina.domain.evaluation import CasePart, Evaluation, Experiment, Experiment
 from alina.domain.market import timeframe_duration
 from alina.domain.ports import Fact
 from alina.domain.runs import PromptRevision, Run, RunState
-from alina.errors import ModelError, ModelUnavailable, TransientError
+from alina.errors import ModelBudgetSpent, ModelError, ModelRefused, ModelUnavailable, TransientError
 from alina.llm import prompts
+from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,11 @@ def advance(runtime: Runtime, agent: str, *, cases_at_once: int) -> Experiment |
         challenger = uow.ledger.revision(experiment.challenger_id)
         open_cases = [c for c in uow.ledger.cases(experiment.id) if c.challenger_score is None]
     for case in open_cases[:cases_at_once]:
-        score = _answer_case(runtime, challenger, case)
+        try:
+            score = _answer_case(runtime, challenger, case)
+        except ModelBudgetSpent as error:  # the claim is kept: until it is over nobody needs to look again
+            log.info("the experiment waits", agent=agent, reason=str(error))
+            return experiment
         with runtime.unit_of_work() as uow:
             uow.ledger.save_case(replace(case, challenger_score=score))
     with runtime.unit_of_work() as uow:
@@ -208,8 +213,9 @@ def _answer_case(runtime: Runtime, challenger: PromptRevision, case: ExperimentC
         outcome = _outcome(runtime, uow, run)
     request = replace(run.calls[0].request, messages=prompts.render(challenger, run.context))
     try:
-        action = _action(runtime.model().complete(request).text)
-    except (ModelUnavailable, TransientError):
+        with on_behalf_of(run.agent):
+            action = _action(runtime.model().complete(request).text)
+    except (ModelUnavailable, ModelRefused, ModelBudgetSpent, TransientError):
         raise
     except ModelError as error:  # the longer prompt does not fit: repeating it would not help
         log.warning("the challenger has no answer", run=str(run.id), error=str(error))

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from model_door import ModelDoor, model_door
 
-from alina.config.settings import Models
+from alina.config.settings import ModelBudget, Models, Price
 from alina.domain.ports import Model
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import InvalidAnswer, ModelBusy, ModelError
+from alina.llm.budget import Budgeted, ProcessSpending
 from alina.llm.circuit import Circuit
 from alina.llm.fallback import Fallback
 from alina.llm.providers import open_provider
@@ -45,7 +46,9 @@ SCRIPT = """\
 """
 
 
-@pytest.fixture(scope="module", params=["llama_cpp", "scripted", "openai", "anthropic", "fallback"])
+@pytest.fixture(
+    scope="module", params=["llama_cpp", "scripted", "openai", "anthropic", "fallback", "budgeted"]
+)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     if request.param in ("openai", "anthropic"):
         with model_door() as door:
@@ -69,6 +72,10 @@ def _local(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     if kind == "fallback":
         circuits = [Circuit(failures=10**6, reset=timedelta(seconds=1)) for _ in range(2)]
         return Fallback([model, model], circuits=circuits)
+    if kind == "budgeted":
+        price = Price.model_validate({"input": "0.5", "output": "1.5"})
+        budget = ModelBudget.model_validate({"day": {"money": "1000"}})
+        return Budgeted(model, price=price, budget=budget, spending=ProcessSpending())
     return model
 
 
