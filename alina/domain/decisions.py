@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +61,7 @@ class Proposal(Record):
             raise InvalidRecord(f"proposal {self.id}: confidence {self.confidence} is not within 0 to 100")
 
 
+@lru_cache(maxsize=64)  # a review asks for it again and again, with the account locked
 def content_hash(proposal: Proposal) -> str:
     """SHA-256 over exactly what would be ordered; an order row must carry the approved one."""
     content = {

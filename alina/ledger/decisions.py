@@ -93,14 +93,9 @@ class Decisions(Part):
         row = found(first_row(self._session, (_REVIEWED, (proposal_id,))), f"proposal {proposal_id}")
         wish = dict(zip(_PROPOSAL, row, strict=False))
         reason = wish["close_reason"]
-        proposal = Proposal(
-            **wish
-            | {
-                "side": OrderSide(wish["side"]),
-                "order_type": OrderType(wish["order_type"]),
-                "close_reason": CloseReason(reason) if reason is not None else None,
-            }
-        )
+        wish["side"], wish["order_type"] = OrderSide(wish["side"]), OrderType(wish["order_type"])
+        wish["close_reason"] = CloseReason(reason) if reason is not None else None
+        proposal = Proposal(**wish)
         decided = dict(zip(_DECISION, row[len(_PROPOSAL) :], strict=True))
         if decided["id"] is None:
             return proposal, None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -35,11 +35,12 @@ class Prepared:
     #: of $1, $2 and so on
     types: tuple[str, ...]
     query: str
+    #: how the driver calls it
+    call: str = field(init=False)
 
-    @property
-    def call(self) -> str:
-        """How the driver calls it."""
-        return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
+    def __post_init__(self) -> None:
+        places = ", ".join(["%s"] * len(self.types))
+        object.__setattr__(self, "call", f"EXECUTE {self.name} ({places})")
 
     def prepare(self, connection: Connection) -> None:
         """Once a connection."""
