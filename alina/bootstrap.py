@@ -328,13 +328,18 @@ def open_source(
     """One model; one of this machine from the file with this hash. Raises ModelUnavailable, ConfigError."""
     if is_elsewhere(source):
         return open_provider(source, settings.models, functools.partial(_model_key, settings))
-    layout = Layout(
+    return (pool or make_pool(settings)).model(_layout(settings, source, like, sha256=sha256))
+
+
+def _layout(
+    settings: Settings, source: str, like: ModelIdentity | None = None, *, sha256: str | None = None
+) -> Layout:
+    return Layout(
         source,
         context_length=like.context_length if like else settings.models.context_length,
         threads=like.threads if like else threads_a_child(settings),
         sha256=sha256,
     )
-    return (pool or make_pool(settings)).model(layout)
 
 
 def check_models(settings: Settings) -> str:
@@ -377,14 +382,23 @@ def make_chosen_model(
     pool = pool or make_pool(settings)
     spending = PostgresSpending(functools.partial(transaction, sessions))
 
-    def active() -> RegisteredModel | None:
-        with transaction(sessions) as session:
-            return ModelCatalogue(session).active()
-
     def opened(registered: RegisteredModel | None) -> Model:
         return make_model(settings, registered=registered, pool=pool, spending=spending)
 
-    return ChosenModel(active, opened)
+    return ChosenModel(lambda: _active(sessions), opened)
+
+
+def _active(sessions: sessionmaker[Session]) -> RegisteredModel | None:
+    with transaction(sessions) as session:
+        return ModelCatalogue(session).active()
+
+
+def warm_up(settings: Settings, sessions: sessionmaker[Session], pool: ModelPool) -> None:
+    """Open what the next task asks, if it is of this machine. Raises as `make_chosen_model`'s model does."""
+    active = _active(sessions)
+    source = model_source(settings, active.facts.source if active else None)
+    if not is_elsewhere(source):
+        pool.model(_layout(settings, source, sha256=active.facts.sha256 if active else None)).warm_up()
 
 
 def make_unit_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:

@@ -87,7 +87,6 @@ def make_celery(settings: Settings, *, database_url: str | None, redis_url: str)
         broker_connection_max_retries=None,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=60,
-        worker_max_tasks_per_child=10_000,
         worker_soft_shutdown_timeout=settings.execution.soft_shutdown.total_seconds(),
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+import billiard.pool
 import redis
 import structlog
 from celery import Celery
-from celery.signals import task_prerun, task_success, worker_init
+from celery.signals import task_prerun, task_success, worker_init, worker_process_init
 from kombu.exceptions import OperationalError
 
 from alina import bootstrap
@@ -22,8 +23,9 @@ from alina.config import Settings, load_settings
 from alina.errors import ConfigError, TransientError
 from alina.log import configure_logging
 from alina.orchestrator.runtime import Runtime
-from alina.queues import EXECUTION, HEALTH, RECONCILIATION, answered_key, make_celery, started_key
+from alina.queues import EXECUTION, HEALTH, INFERENCE, RECONCILIATION, answered_key, make_celery, started_key
 from beat_schedule import SCHEDULE
+from workers.child_models import ChildModels
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,8 @@ def make_app(settings: Settings) -> Celery:
         include=["workers.market", "workers.trading", "workers.learning", "workers.system"],
         worker_consumer="workers.consumer:Consumer",
         result_backend_max_retries=12,  # about 15 s: a restart of Postgres costs nobody a result
+        # by memory, not by count: what leaks is replaced, what does not keeps its model
+        worker_max_memory_per_child=settings.execution.child_memory // 1024,
         beat_schedule=_schedule(settings),
         beat_schedule_filename=str(settings.data_folder / "run" / "beat"),
     )
@@ -85,6 +89,7 @@ if not IS_EXECUTOR and "inspect" not in sys.argv:  # a health check asks from wi
     bootstrap.refuse_exchange_keys(settings)
 configure_logging(settings.logging.level, settings.logging.format)
 app = make_app(settings)
+models = ChildModels(settings)
 TRANSIENT = transient(settings)
 #: seconds
 MESSAGE_LIFE = settings.execution.task_time_limit.total_seconds()
@@ -104,6 +109,20 @@ def load_what_children_share(**_: Any) -> None:
     """
     importlib.import_module("ccxt")
     gc.freeze()
+    billiard.pool.mem_rss = models.own_kb  # type: ignore[attr-defined]  # the one seam for another measure
+
+
+@worker_process_init.connect
+def load_model(**_: Any) -> None:
+    """Once a child, after its fork: a model that was used before it would hang."""
+    if INFERENCE in queues_of(sys.argv[1:]):
+        models.warm_up()
+
+
+@task_prerun.connect
+def choose_model(**_: Any) -> None:
+    """A task is answered by one model, the one that was active at its first question."""
+    models.begin_task()
 
 
 @task_prerun.connect
@@ -149,7 +168,12 @@ def runtime() -> Runtime:
         raise ConfigError("the worker of the queue `execution` runs no tasks of agents: send them elsewhere")
     urls = bootstrap.connections(settings)
     return bootstrap.make_runtime(
-        settings, database_url=urls.database_url, redis_url=urls.redis_url, send=send
+        settings,
+        database_url=urls.database_url,
+        redis_url=urls.redis_url,
+        send=send,
+        sessions=models.sessions,
+        model=models.chosen,
     )
 
 
