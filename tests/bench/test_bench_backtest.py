@@ -69,12 +69,12 @@ def _rsi(values: Sequence[float]) -> Any:
     return 100 * up / (up + down)
 
 
-def published(series: Series) -> int:
-    """Its trades on one market."""
+def published(series: Series, cash: float = 10) -> int:
+    """Its trades on one market, of which it buys whole units."""
     columns = zip(("Open", "High", "Low", "Close", "Volume"), series.bars.figures, strict=True)
     frame = pd.DataFrame({name: column.floats for name, column in columns})
     frame.index = pd.to_datetime(series.bars.open_ms, unit="ms")
-    return len(Backtest(frame, Crossing, cash=10, commission=0.001).run()["_trades"])
+    return len(Backtest(frame, Crossing, cash=cash, commission=0.001).run()["_trades"])
 
 
 def test_candles_a_second_of_the_rule_agent(pairs: dict[str, Series]) -> None:
@@ -117,7 +117,7 @@ print(ready, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, trades)
 _THEIRS = """
 from test_bench_backtest import published
 ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-trades = sum(map(published, markets.values()))
+trades = sum(published(series, cash=10_000_000) for series in markets.values())
 print(ready, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, trades)
 """
 
