@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from alina.errors import DataError
+from alina.market_data.bars import CHUNK
 from alina.venue.candles_csv import Gap, load_series
 from alina.venue.spec import Listing
 
@@ -79,6 +80,23 @@ def test_a_row_that_cannot_be_true_is_named_with_its_line(tmp_path: Path, bad: s
     path = write(tmp_path, row(1), bad, *hours(3, 4, 5))
     with pytest.raises(DataError, match=rf"candles\.csv, line 3: .*{fault}"):
         load_series(path, warmup=1)
+
+
+@pytest.mark.parametrize(("bad", "fault"), [(row(2), "older"), (row(CHUNK + 2, "1,x,1,1"), "not a number")])
+def test_a_wrong_row_far_down_is_named_with_its_line(tmp_path: Path, bad: str, fault: str) -> None:
+    path = write(tmp_path, *hours(*range(1, CHUNK + 2)), bad, *hours(CHUNK + 3))
+    with pytest.raises(DataError, match=rf"line {CHUNK + 3}: .*{fault}"):
+        load_series(path, warmup=1)
+
+
+def test_a_candle_that_is_wrong_by_a_digit_which_no_float_shows_is_refused(tmp_path: Path) -> None:
+    right, wrong = (
+        f"1234567890.12345678,1234567890.12345679,1234567890.1234567{digit},1234567890.12345678"
+        for digit in "79"
+    )
+    load_series(write(tmp_path, *hours(1, 2), row(3, right)), warmup=1)
+    with pytest.raises(DataError, match="outside low"):
+        load_series(write(tmp_path, *hours(1, 2), row(3, wrong)), warmup=1)
 
 
 def test_a_row_off_the_grid_is_named_with_its_line(tmp_path: Path) -> None:
