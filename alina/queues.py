@@ -10,14 +10,14 @@ from uuid import uuid4
 
 from celery import Celery
 from celery.backends.database import DatabaseBackend
-from celery.exceptions import BackendGetMetaError
+from celery.exceptions import BackendGetMetaError, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError as BrokerError
 
 from alina.config import Settings
 from alina.domain.runs import RunResult
-from alina.errors import BrokerUnavailable, DatabaseUnavailable, TransientError
+from alina.errors import BrokerUnavailable, DatabaseUnavailable, SystemStateError, TransientError
 
 INFERENCE, EXECUTION, DEFAULT = "inference", "execution", "default"
 QUEUES = (INFERENCE, EXECUTION, DEFAULT)
@@ -117,16 +117,29 @@ class PendingRun:
     def get(self, timeout: float | None = None) -> RunResult:
         """Wait for the result, at most `timeout` seconds.
 
-        Raises what the task raised (an AlinaError), DatabaseUnavailable, or TransientError when the time
-        is over.
+        Raises what the task raised (an AlinaError), DatabaseUnavailable, SystemStateError if it was
+        cancelled, or TransientError when the time is over.
         """
         try:
             with _our_errors():
                 return RunResult.from_json(self._result.get(timeout=timeout, interval=_INTERVAL))
+        except TaskRevokedError:
+            raise SystemStateError(f"run {self.id} was cancelled: send it again") from None
         except CeleryTimeout:
             raise TransientError(
                 f"run {self.id} has no result after {timeout} s: see `alina status`, or wait longer"
             ) from None
+
+    def cancel(self) -> None:
+        """Stop it: where it waits it is dropped, where it runs its model stops at the next token.
+
+        A run that was begun ends as FAILED. Raises BrokerUnavailable.
+        """
+        try:
+            # What a soft time limit sends: it is raised in the task, and the child lives on.
+            self._result.revoke(terminate=True, signal="SIGUSR1")
+        except BrokerError as error:
+            raise _away(error) from None
 
     def ready(self) -> bool:
         """Whether the result is there. Raises DatabaseUnavailable."""
@@ -160,6 +173,10 @@ def send(app: Celery, task: str, *arguments: Any) -> "AsyncResult[Any]":
     try:
         return app.send_task(task, arguments, retry=False)
     except BrokerError as error:
-        raise BrokerUnavailable(
-            f"Redis does not answer ({error}): start the system with `alina up`, or check ALINA_REDIS_URL"
-        ) from None
+        raise _away(error) from None
+
+
+def _away(error: BrokerError) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"Redis does not answer ({error}): start the system with `alina up`, or check ALINA_REDIS_URL"
+    )

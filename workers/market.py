@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
 
 from alina.domain.runs import RunResult
 from alina.errors import ConfigError
@@ -29,7 +30,11 @@ def run_cycle(
     as_of = datetime.fromisoformat(candle_close) if candle_close else polling.poll_symbol(parts, symbol)
     if as_of is None:
         raise ConfigError(f"{symbol} has no closed candle yet: wait for the first poll")
-    run = cycle.run(parts, agent_name=agent, symbol=symbol, as_of=as_of, key=key or str(self.request.id))
+    key = key or str(self.request.id)
+    try:
+        run = cycle.run(parts, agent_name=agent, symbol=symbol, as_of=as_of, key=key)
+    except SoftTimeLimitExceeded:  # nobody waits for the answer any more: the sweeper must not ask again
+        run = cycle.stop(parts, key)
     with parts.unit_of_work() as uow:
         proposal = uow.ledger.proposal_of_run(run.id)
     return RunResult(

@@ -84,6 +84,17 @@ def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key:
     return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids))
 
 
+def stop(runtime: Runtime, key: str) -> Run:
+    """End the run of this key as FAILED if it still runs: its task was revoked, or its time was over.
+
+    Raises LedgerError if it never started.
+    """
+    with runtime.unit_of_work() as uow:
+        run = uow.ledger.run(run_id_for(key))
+    why = "stopped: revoked, or longer than execution.task_soft_time_limit"
+    return _finish(runtime, replace(run, state=RunState.FAILED, summary=why))
+
+
 def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situation, tuple[UUID, ...]]:
     """Everything the agent may know, from the stores and the exchange's public data."""
     settings = runtime.settings
