@@ -3,10 +3,10 @@
 Producers and workers must agree on these: the shortest visibility timeout of any client wins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-from uuid import uuid4
+from typing import Any, Generic, TypeVar
+from uuid import UUID, uuid4
 
 from celery import Celery
 from celery.backends.database import DatabaseBackend
@@ -16,8 +16,10 @@ from celery.result import AsyncResult
 from kombu.exceptions import OperationalError as BrokerError
 
 from alina.config import Settings
-from alina.domain.runs import RunResult
+from alina.domain.runs import Answer, RunResult, run_id_for
 from alina.errors import BrokerUnavailable, DatabaseUnavailable, SystemStateError, TransientError
+
+ResultT = TypeVar("ResultT")
 
 INFERENCE, EXECUTION, DEFAULT = "inference", "execution", "default"
 QUEUES = (INFERENCE, EXECUTION, DEFAULT)
@@ -27,6 +29,7 @@ _INTERVAL = 0.05
 ROUTES = {
     "market.run_cycle": {"queue": INFERENCE},
     "learning.advance_experiment": {"queue": INFERENCE},
+    "asking.ask": {"queue": INFERENCE},
     "trading.execute_proposal": {"queue": EXECUTION},
     "trading.reconcile": {"queue": EXECUTION},
     "trading.wind_down": {"queue": EXECUTION},
@@ -107,14 +110,23 @@ class ResultBackend(DatabaseBackend):
         return None if payload is None else self.decode(bytes(payload))
 
 
-class PendingRun:
-    """A run that was enqueued. `id` is the Celery task's id."""
+class Pending(Generic[ResultT]):
+    """A task that was enqueued. `id` is the Celery task's id."""
 
-    def __init__(self, result: "AsyncResult[Any]") -> None:
-        self._result = result
+    def __init__(
+        self,
+        result: "AsyncResult[Any]",
+        read: Callable[[Any], ResultT],
+        *,
+        what: str,
+        stream_id: UUID | None = None,
+    ) -> None:
+        self._result, self._read, self._what = result, read, what
         self.id = str(result.id)
+        #: of the stream on which the answer is told while it is written
+        self.stream_id = stream_id or UUID(self.id)
 
-    def get(self, timeout: float | None = None) -> RunResult:
+    def get(self, timeout: float | None = None) -> ResultT:
         """Wait for the result, at most `timeout` seconds.
 
         Raises what the task raised (an AlinaError), DatabaseUnavailable, SystemStateError if it was
@@ -122,12 +134,12 @@ class PendingRun:
         """
         try:
             with _our_errors():
-                return RunResult.from_json(self._result.get(timeout=timeout, interval=_INTERVAL))
+                return self._read(self._result.get(timeout=timeout, interval=_INTERVAL))
         except TaskRevokedError:
-            raise SystemStateError(f"run {self.id} was cancelled: send it again") from None
+            raise SystemStateError(f"{self._what} {self.id} was cancelled: send it again") from None
         except CeleryTimeout:
             raise TransientError(
-                f"run {self.id} has no result after {timeout} s: see `alina status`, or wait longer"
+                f"{self._what} {self.id} has no result after {timeout} s: see `alina status`, or wait longer"
             ) from None
 
     def cancel(self) -> None:
@@ -145,6 +157,20 @@ class PendingRun:
         """Whether the result is there. Raises DatabaseUnavailable."""
         with _our_errors():
             return bool(self._result.ready())
+
+
+class PendingRun(Pending[RunResult]):
+    """A run that was enqueued."""
+
+    def __init__(self, result: "AsyncResult[Any]", stream_id: UUID | None = None) -> None:
+        super().__init__(result, RunResult.from_json, what="run", stream_id=stream_id)
+
+
+class PendingAnswer(Pending[Answer]):
+    """A question that was enqueued."""
+
+    def __init__(self, result: "AsyncResult[Any]") -> None:
+        super().__init__(result, Answer.from_json, what="question")
 
 
 @contextmanager
@@ -165,7 +191,13 @@ def run_now(app: Celery, agent: str, *, symbol: str) -> PendingRun:
 
     Raises BrokerUnavailable when Redis does not answer.
     """
-    return PendingRun(send(app, "market.run_cycle", agent, symbol, None, str(uuid4())))
+    key = str(uuid4())
+    return PendingRun(send(app, "market.run_cycle", agent, symbol, None, key), run_id_for(key))
+
+
+def ask(app: Celery, question: str) -> PendingAnswer:
+    """Enqueue a question to the model. Raises BrokerUnavailable when Redis does not answer."""
+    return PendingAnswer(send(app, "asking.ask", question))
 
 
 def send(app: Celery, task: str, *arguments: Any) -> "AsyncResult[Any]":

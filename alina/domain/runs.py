@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from alina.domain.records import Record
 
@@ -82,6 +82,39 @@ class Completion(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Record):
+    """What a model said and what it took, as a message or a stream bears it."""
+
+    text: str
+    model: str  # its name
+    prompt_tokens: int
+    completion_tokens: int
+    #: wall milliseconds
+    elapsed_ms: int
+    finish_reason: str  # "stop" or "length"
+
+    @classmethod
+    def of(cls, completion: Completion) -> "Answer":
+        return cls(
+            text=completion.text,
+            model=completion.model.name,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            elapsed_ms=completion.elapsed_ms,
+            finish_reason=completion.finish_reason,
+        )
+
+    def to_json(self) -> dict[str, str | int]:
+        """Plain values, for a message."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Answer":
+        """The inverse of `to_json`."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall(Record):
     """A request and its completion, as stored for replay. `attempt` 1 is the answer, 2 the repair."""
 
@@ -107,6 +140,11 @@ class PromptRevision(Record):
     author: str  # "person" or "optimizer"
     parent_id: UUID | None
     sha256: str
+
+
+def run_id_for(key: str) -> UUID:
+    """The id of the run with this key: deterministic, so that a repeated task finds its row."""
+    return uuid5(NAMESPACE_URL, f"alina:run:{key}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID, uuid5
 
 import structlog
 from pydantic import BaseModel
@@ -17,10 +17,10 @@ from alina.agents.base import Agent, Answering, Hold, Situation, Wish
 from alina.domain.decisions import Proposal
 from alina.domain.market import MarketView, candle_number
 from alina.domain.orders import OrderSide, OrderType
-from alina.domain.ports import Fact
-from alina.domain.runs import Run, RunState
+from alina.domain.ports import AnswerStream, Fact
+from alina.domain.runs import Run, RunState, run_id_for
 from alina.errors import ConfigError, ModelBudgetSpent, ModelError, TransientError
-from alina.llm import prompts, structured
+from alina.llm import prompts, streaming, structured
 from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.tools.registry import BUILT_IN
@@ -29,11 +29,6 @@ log = structlog.get_logger(__name__)
 
 #: figures of one tool that is not ours, and characters of what it calls one
 _FIGURES_MAX, _LABEL_LIMIT = 12, 40
-
-
-def run_id_for(key: str) -> UUID:
-    """The id of the run with this key: deterministic, so that a repeated task finds its row."""
-    return uuid5(NAMESPACE_URL, f"alina:run:{key}")
 
 
 def candle_key(agent: str, symbol: str, timeframe: str, candle_close: datetime) -> str:
@@ -68,20 +63,12 @@ def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key:
         raise ConfigError(f"agent {agent_name!r} is not configured: add it to trading.agents in config.yaml")
     with runtime.unit_of_work() as uow:
         stored = start(runtime, uow, agent=agent_name, symbol=symbol, as_of=as_of, key=key)
-    if stored.state is not RunState.STARTED:
-        return stored
-    if runtime.clock.now() - as_of > runtime.settings.trading.proposal_ttl:
-        late = "too late: the candle closed longer ago than trading.proposal_ttl"
-        return _finish(runtime, replace(stored, state=RunState.GATED, summary=late))
-    situation, fact_ids = _situation(runtime, stored, asks_model=not isinstance(agent, Answering))
-    reason = agent.gate(situation)
-    if reason is None:
-        return _finish(
-            runtime, replace(stored, state=RunState.GATED, summary="the gate saw no reason to ask")
-        )
-    if isinstance(agent, Answering):
-        return _conclude(runtime, agent, situation, agent.answer(situation), stored)
-    return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids))
+    stream = runtime.stream(stored.id)
+    with streaming.failures_told(stream):
+        ended = stored if stored.state is not RunState.STARTED else _run(runtime, agent, stored, stream)
+    # Of a run that had ended already too: it may have ended as its process did.
+    _tell_end(ended, stream)
+    return ended
 
 
 def stop(runtime: Runtime, key: str) -> Run:
@@ -93,6 +80,29 @@ def stop(runtime: Runtime, key: str) -> Run:
         run = uow.ledger.run(run_id_for(key))
     why = "stopped: revoked, or longer than execution.task_soft_time_limit"
     return _finish(runtime, replace(run, state=RunState.FAILED, summary=why))
+
+
+def _tell_end(run: Run, stream: AnswerStream) -> None:
+    if run.calls and run.state is not RunState.FAILED:
+        stream.end(run.calls[-1].completion)
+    else:
+        stream.fail(f"{run.state.value}: {run.summary}")
+
+
+def _run(runtime: Runtime, agent: Agent, stored: Run, stream: AnswerStream) -> Run:
+    """A run that has just started, to its end."""
+    if runtime.clock.now() - stored.as_of > runtime.settings.trading.proposal_ttl:
+        late = "too late: the candle closed longer ago than trading.proposal_ttl"
+        return _finish(runtime, replace(stored, state=RunState.GATED, summary=late))
+    situation, fact_ids = _situation(runtime, stored, asks_model=not isinstance(agent, Answering))
+    reason = agent.gate(situation)
+    if reason is None:
+        return _finish(
+            runtime, replace(stored, state=RunState.GATED, summary="the gate saw no reason to ask")
+        )
+    if isinstance(agent, Answering):
+        return _conclude(runtime, agent, situation, agent.answer(situation), stored)
+    return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids), stream)
 
 
 def _situation(runtime: Runtime, run: Run, *, asks_model: bool) -> tuple[Situation, tuple[UUID, ...]]:
@@ -138,7 +148,7 @@ def _recall(uow: UnitOfWork, run: Run, figures: dict[str, str], *, limit: int) -
     return uow.memory.recall(run.symbol, query, as_of=run.as_of, limit=limit)
 
 
-def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
+def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run, stream: AnswerStream) -> Run:
     """Ask the model and end the run with a proposal, a hold or a recorded failure."""
     with runtime.unit_of_work() as uow:
         revision = uow.ledger.active_revision(agent.name)
@@ -155,6 +165,7 @@ def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run) -> Run:
                 temperature=models.temperature,
                 seed=candle_number(run.as_of, run.timeframe),
                 deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+                stream=stream,
             )
     except TransientError:
         raise

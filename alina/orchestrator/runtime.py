@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from uuid import UUID
 
 from alina.agents.base import Agent
 from alina.config import Settings
-from alina.domain.ports import Clock, Exchange, Memory, Model, Tool
+from alina.domain.ports import AnswerStream, Clock, Exchange, Memory, Model, Tool
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
+from alina.llm.streaming import silent
 from alina.risk.checks import CHECKS, Check
 from alina.risk.limits import Limits
 
@@ -42,6 +44,8 @@ class Runtime:
     send: Callable[..., None]
     #: of the kernel, as `risk.checks` composes them
     checks: tuple[Check, ...] = CHECKS
+    #: where the answer of a run is told while it is written
+    stream: Callable[[UUID], AnswerStream] = silent
     #: of the settings; a review holds the account's lock and does not work them out again
     limits: Limits = field(init=False)
     stop_file: Path = field(init=False)
