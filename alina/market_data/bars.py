@@ -1,4 +1,4 @@
-"""Candles of one market in columns: exact to the last digit, and 53 bytes each."""
+"""Candles of one market in columns: exact to the last digit, and 53 bytes each, 93 with their floats."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """A file of candles is believed only when every row can be true."""
 
 import gzip
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_a_compressed_file_reads_like_the_plain_one(tmp_path: Path) -> None:
     packed = tmp_path / "candles.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     assert load_series(packed, warmup=1).bars == load_series(plain, warmup=1).bars
+
+
+def test_a_candle_takes_some_hundred_bytes_and_little_more_while_it_is_read(tmp_path: Path) -> None:
+    count = 4 * CHUNK
+    path = write(tmp_path, *(row(hour, f"{hour},{hour}.5,{hour},{hour}.25") for hour in range(1, count + 1)))
+    tracemalloc.start()
+    try:
+        series = load_series(path, warmup=1)
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(series.bars) == count
+    assert kept < 150 * count
+    assert most < 500 * count
 
 
 def test_the_timeframe_is_the_most_common_spacing_and_outages_are_reported(tmp_path: Path) -> None:
