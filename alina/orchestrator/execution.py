@@ -40,6 +40,7 @@ from alina.exchange.budget import urgent
 from alina.ledger.fills import is_third_asset
 from alina.ledger.orders import NOT_SENT
 from alina.orchestrator import halting, review
+from alina.orchestrator.review import Case
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -49,17 +50,16 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
     """Decide a proposal and carry it out. Safe to repeat: one decision, one order, one submission.
 
     Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
-    proposal.
+    proposal and for one of another account.
     """
-    with runtime.unit_of_work() as uow:
-        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
-    with urgent(proposal.reduce_only):
-        return _execute(runtime, proposal, is_decided=decision is not None)
+    case = review.read(runtime, proposal_id)
+    with urgent(case.proposal.reduce_only):
+        return _execute(runtime, case)
 
 
-def _execute(runtime: Runtime, proposal: Proposal, *, is_decided: bool) -> Decision:
-    made_way = not is_decided and _make_way(runtime, proposal)
-    decision = review.decide(runtime, proposal.id)
+def _execute(runtime: Runtime, case: Case) -> Decision:
+    made_way = case.decision is None and _make_way(runtime, case.proposal)
+    decision = review.decide(runtime, case)
     if decision.content_hash is None:
         if made_way:
             runtime.send("trading.protect")
@@ -81,7 +81,7 @@ def _make_way(runtime: Runtime, proposal: Proposal) -> bool:
     What the kernel would deny anyway takes none away. If the process dies after it, the exit is undecided
     and is sent again; if it is denied or too late by then, the stop is placed again.
     """
-    if not proposal.reduce_only or proposal.trigger_price is not None or proposal.account != runtime.account:
+    if not proposal.reduce_only or proposal.trigger_price is not None:
         return False
     with runtime.unit_of_work() as uow:
         account = halting.in_force(runtime.stop_file, uow.ledger.account(proposal.account))

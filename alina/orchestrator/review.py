@@ -1,11 +1,10 @@
-"""One proposal before the kernel: its verdict and its reservation in one transaction.
-
-The account is locked late in it, once the exchange has been asked.
+"""One proposal before the kernel: its verdict and its reservation in one transaction, the account locked.
 What if the process dies here? Before the commit nothing happened, after it everything did: a repeat
 returns what is stored. A decision that waits for a person is reviewed again, with a fresh snapshot and
 every check, once the person has agreed; only the question itself is then answered.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -23,26 +22,43 @@ log = structlog.get_logger(__name__)
 _WAITING = "needs_approval"
 
 
-def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
-    """The stored decision, or a new one.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A proposal, and what has been said of it so far."""
 
-    Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat), LedgerError for an unknown
-    proposal and for one of another account.
-    """
+    proposal: Proposal
+    decision: Decision | None
+    #: what a person was asked and may have answered, if that is what the decision waits for
+    approval: Approval | None
+
+
+def read(runtime: Runtime, proposal_id: UUID) -> Case:
+    """The case of a proposal. Raises LedgerError for an unknown one and for one of another account."""
     with runtime.unit_of_work() as uow:
-        proposal, stored = uow.ledger.proposal_and_decision(proposal_id)
+        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
         if proposal.account != runtime.account:  # its balances, its book and its keys are not ours
             raise LedgerError(
                 f"proposal {proposal_id} is of account {proposal.account}: its executor decides"
             )
-        approval = _approval(uow, stored)
-        if stored is not None and (approval is None or _may_be_answered(runtime, approval)):
-            return stored
-        seen = look(runtime, proposal.symbol)
+        is_waiting = decision is not None and decision.verdict == _WAITING
+        approval = uow.ledger.approval(decision.id) if decision is not None and is_waiting else None
+    return Case(proposal, decision, approval)
+
+
+def decide(runtime: Runtime, case: Case) -> Decision:
+    """The stored decision, also one that was stored since the case was read, or a new one.
+
+    Raises DatabaseUnavailable or ExchangeUnavailable (transient: repeat).
+    """
+    proposal, approval = case.proposal, case.approval
+    if case.decision is not None and (approval is None or _may_be_answered(runtime, approval)):
+        return case.decision
+    seen = look(runtime, proposal.symbol)
+    with runtime.unit_of_work() as uow:
         decision = _decide(runtime, uow, proposal, approval, seen)
     log.info(
         "decided",
-        proposal=str(proposal_id),
+        proposal=str(proposal.id),
         symbol=proposal.symbol,
         side=proposal.side.value,
         verdict=decision.verdict,
@@ -50,13 +66,6 @@ def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
         message=decision.message,
     )
     return decision
-
-
-def _approval(uow: UnitOfWork, stored: Decision | None) -> Approval | None:
-    """What a person was asked and may have answered, if that is still what the decision waits for."""
-    if stored is None or stored.verdict != _WAITING:
-        return None
-    return uow.ledger.approval(stored.id)
 
 
 def _may_be_answered(runtime: Runtime, approval: Approval) -> bool:

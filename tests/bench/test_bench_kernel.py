@@ -30,12 +30,13 @@ from system import UNLIMITED, migrated
 
 from alina.config import Settings
 from alina.db.engine import make_engine
-from alina.domain.decisions import Approved
+from alina.domain.decisions import Approved, Proposal
 from alina.domain.portfolio import Equity
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.log import configure_logging
 from alina.orchestrator import review
+from alina.orchestrator.review import Case
 from alina.orchestrator.runtime import Runtime
 from alina.orchestrator.snapshot import look, snapshot
 from alina.risk import kernel
@@ -137,10 +138,12 @@ def test_review_and_reserve_beside_a_bare_transaction(runtime: Runtime, durable_
         shared = _measured(_bare_shared, durable_url, clients)
         own = _measured(_bare_own, durable_url, clients)
         reviewed = _measured(_reviewing, durable_url, clients)
+        read = _measured(_reading_and_reviewing, durable_url, clients)
         for name, measured in (
             ("bare: lock the account, insert a row", shared),
             ("bare: lock a row of its own, insert a row", own),
             ("review and reserve", reviewed),
+            ("the same, its proposal read first", read),
         ):
             table.add_row(name, str(clients), *measured.row(), f"{measured.rate / shared.rate:.2f}")
     Console(width=100).print(table)
@@ -231,6 +234,16 @@ def _bare(url: str, row: int) -> Work:
 
 
 def _reviewing(url: str, number: int, count: int) -> Work:
+    """The transaction itself: its proposal is at hand, as an executor has it."""
+    return _deciding(url, number, count, lambda _, one: Case(one, None, None))
+
+
+def _reading_and_reviewing(url: str, number: int, count: int) -> Work:
+    """From the id of a proposal on, which is a transaction more."""
+    return _deciding(url, number, count, lambda runtime, one: review.read(runtime, one.id))
+
+
+def _deciding(url: str, number: int, count: int, case_of: Callable[[Runtime, Proposal], Case]) -> Work:
     """`review.decide` over stored proposals, each of a day an entry of its own symbol.
 
     Between rounds the orders settle, the market's day ends and a minute passes: what is counted for the
@@ -247,10 +260,10 @@ def _reviewing(url: str, number: int, count: int) -> Work:
             uow.ledger.save_proposal(one_wish)
         newest = uow.ledger._session.scalar(text("SELECT max(decided_at) FROM decisions"))
     exchange.now = (newest or exchange.now) + timedelta(days=1)
-    ids = iter([one_wish.id for one_wish in wishes])
+    undecided = iter(wishes)
 
     def one() -> None:
-        decision = review.decide(runtime, next(ids))
+        decision = review.decide(runtime, case_of(runtime, next(undecided)))
         assert decision.verdict == "approved", decision.message
 
     def settle() -> None:

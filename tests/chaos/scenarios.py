@@ -137,7 +137,7 @@ def _dust(stage: Stage) -> None:
 def _edited(stage: Stage) -> None:
     """An approval whose proposal was edited by somebody who may do everything, an hour ago."""
     (wish,) = stage.wish()
-    review.decide(stage.desk.executor, wish.id)
+    review.decide(stage.desk.executor, review.read(stage.desk.executor, wish.id))
     with stage.ground.owner.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))  # no trigger fires
         connection.execute(text("UPDATE proposals SET quantity = 2"))

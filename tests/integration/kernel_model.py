@@ -141,8 +141,9 @@ class Books:
 
     def _pace(self, wish: Proposal, now: datetime) -> dict[ReasonCode, bool]:
         recent = [one for one in self.closed if one.at >= now - LOOKBACK]
-        since_a_win = [one.pnl < 0 for one in recent]
-        losses = next((n for n, lost in enumerate(reversed(since_a_win)) if not lost), len(since_a_win))
+        # of trades closed at the same moment a win is taken for the last: nobody knows better
+        won_at = max((one.at for one in recent if one.pnl >= 0), default=now - 2 * LOOKBACK)
+        losses = sum(one.pnl < 0 and one.at > won_at for one in recent)
         here = [one for one in recent if one.symbol == wish.symbol]
         earned = sum((one.pnl for one in here), Decimal(0))
         spent = sum((one.cost for one in here), Decimal(0))

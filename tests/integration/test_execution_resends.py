@@ -12,7 +12,7 @@ from system import HOUR, NOW, RunningVenue, System, empty, proposal, system
 from alina.domain.orders import LedgerOrder, Order, OrderState, PlacedOrder
 from alina.domain.portfolio import TradingState
 from alina.errors import LedgerError, OrderFateUnknown
-from alina.orchestrator import execution, reconciliation
+from alina.orchestrator import execution, reconciliation, review
 
 Make = Callable[..., System]
 STOP = Decimal(50)
@@ -129,7 +129,7 @@ class LaterClock:
 def test_an_order_is_not_sent_again_once_its_approval_is_stale(make: Make, limit: str) -> None:
     one, exchange = losing(make(risk={"max_price_age": limit}).resending(), lost=1)
     wish = proposal(one)
-    execution._claim(one.runtime, execution.review.decide(one.runtime, wish.id))
+    execution._claim(one.runtime, review.decide(one.runtime, review.read(one.runtime, wish.id)))
     late = one.with_parts(clock=LaterClock())
     execution.settle(late.runtime, order_of(one, wish.id).order.client_order_id)
     assert order_of(one, wish.id).state is OrderState.REJECTED

@@ -162,7 +162,9 @@ class Trading(RuleBasedStateMachine):
         self.runtime = self.make()
         if self.books.traded:
             one = data.draw(st.sampled_from(self.books.traded))
-            assert review.decide(self.runtime, one.proposal.id).id == one.decision.id
+            assert (
+                review.decide(self.runtime, review.read(self.runtime, one.proposal.id)).id == one.decision.id
+            )
 
     @invariant()
     def what_is_reserved_is_what_is_under_way(self) -> None:
@@ -184,7 +186,7 @@ class Trading(RuleBasedStateMachine):
     def _decide(self, one: Proposal) -> Decision:
         with self.runtime.unit_of_work() as uow:
             uow.ledger.save_proposal(one)
-        decision = review.decide(self.runtime, one.id)
+        decision = review.decide(self.runtime, review.read(self.runtime, one.id))
         if decision.verdict == "approved":
             order = order_for(one, decision)
             with self.runtime.unit_of_work() as uow:

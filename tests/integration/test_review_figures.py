@@ -30,7 +30,7 @@ def reason(runtime: Runtime, after: timedelta = timedelta(0)) -> ReasonCode | No
     entry = wish(id=uuid4(), expires_at=NOW + 99 * HOUR)
     with runtime.unit_of_work() as uow:
         uow.ledger.save_proposal(entry)
-    return review.decide(runtime, entry.id).reason
+    return review.decide(runtime, review.read(runtime, entry.id)).reason
 
 
 def test_volume_is_known_only_while_candles_come_in(ledger_url: str) -> None:

@@ -48,7 +48,7 @@ def proposals(runtime: Runtime, count: int) -> list[UUID]:
 
 def decide_all(runtime: Runtime, ids: list[UUID]) -> Counter[ReasonCode | None]:
     with ThreadPoolExecutor(THREADS) as pool:
-        return Counter(pool.map(lambda one: review.decide(runtime, one).reason, ids))
+        return Counter(pool.map(lambda one: review.decide(runtime, review.read(runtime, one)).reason, ids))
 
 
 def held(url: str) -> list[Decimal]:
