@@ -15,12 +15,19 @@ import billiard.pool
 import redis
 import structlog
 from celery import Celery
-from celery.signals import task_prerun, task_success, worker_init, worker_process_init
+from celery.signals import (
+    task_prerun,
+    task_success,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+)
 from kombu.exceptions import OperationalError
 
 from alina import bootstrap
 from alina.config import Settings, load_settings
 from alina.errors import ConfigError, TransientError
+from alina.llm.streaming import AnswerPublisher
 from alina.log import configure_logging
 from alina.orchestrator.runtime import Runtime
 from alina.queues import EXECUTION, HEALTH, INFERENCE, RECONCILIATION, answered_key, make_celery, started_key
@@ -38,7 +45,7 @@ def make_app(settings: Settings) -> Celery:
     database_url = bootstrap.connections(settings).database_url if "worker" in sys.argv else None
     app = make_celery(settings, database_url=database_url, redis_url=bootstrap.broker_url(settings))
     app.conf.update(
-        include=["workers.market", "workers.trading", "workers.learning", "workers.system"],
+        include=["workers.market", "workers.trading", "workers.learning", "workers.system", "workers.asking"],
         worker_consumer="workers.consumer:Consumer",
         result_backend_max_retries=12,  # about 15 s: a restart of Postgres costs nobody a result
         # by memory, not by count: what leaks is replaced, what does not keeps its model
@@ -159,6 +166,18 @@ def send(task: str, *arguments: Any) -> None:
 
 
 @functools.cache
+def _publisher() -> AnswerPublisher:
+    return AnswerPublisher(bootstrap.broker_url(settings))
+
+
+@worker_process_shutdown.connect
+def tell_the_rest(**_: Any) -> None:
+    """A child that ends leaves no answer half told."""
+    if _publisher.cache_info().currsize:
+        _publisher().close()
+
+
+@functools.cache
 def runtime() -> Runtime:
     """This process's runtime, built on first use: after the fork, never before.
 
@@ -174,6 +193,7 @@ def runtime() -> Runtime:
         send=send,
         sessions=models.sessions,
         model=models.chosen,
+        stream=_publisher().open,
     )
 
 

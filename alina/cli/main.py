@@ -15,6 +15,7 @@ import typer
 
 from alina.cli import (
     approvals,
+    asking,
     backtest,
     data,
     doing,
@@ -46,6 +47,7 @@ for command in (
     running.status,
     running.down,
     doing.run,
+    asking.ask,
     backtest.backtest,
     optimize.optimize,
     stopping.halt,

@@ -12,8 +12,9 @@ import pytest
 from running_system import SYMBOL, RunningSystem
 
 from alina import Client
-from alina.domain.runs import RunResult, RunState
+from alina.domain.runs import Answer, RunResult, RunState
 from alina.errors import ConfigError
+from alina.llm.streaming import StreamKind
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -47,6 +48,31 @@ def test_the_same_key_twice_gives_the_same_run(client: Client) -> None:
     first, second = (RunResult.from_json(one.get(timeout=200)) for one in sent)
 
     assert first == second
+
+
+def test_a_question_is_answered_while_it_is_read(client: Client) -> None:
+    pending = client.ask("What is slippage?")
+    *before, end = client.stream(pending, timeout=200)
+    begin = max(number for number, event in enumerate(before) if event.kind is StreamKind.BEGIN)
+
+    assert end.answer == pending.get(timeout=200)
+    assert end.answer is not None
+    assert "".join(event.text for event in before[begin + 1 :]) == end.answer.text
+    assert end.answer.completion_tokens > 0
+
+
+def test_a_run_tells_what_its_model_answers(client: Client, system: RunningSystem) -> None:
+    pending = client.run("trading", symbol=SYMBOL)
+    end = list(client.stream(pending, timeout=200))[-1]
+    result = pending.get(timeout=200)
+
+    assert result.run_id == pending.stream_id
+    with system.runtime.unit_of_work() as uow:
+        calls = uow.ledger.run(result.run_id).calls
+    if end.kind is StreamKind.END:
+        assert end.answer == Answer.of(calls[-1].completion)
+    else:
+        assert end.text.startswith(result.state.value)
 
 
 @pytest.mark.parametrize(

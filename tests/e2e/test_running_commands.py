@@ -24,6 +24,15 @@ def test_run_shows_what_came_of_it(system: RunningSystem) -> None:
     assert (outcome["decision"] is not None) == (outcome["proposal"] is not None)
 
 
+def test_a_question_is_answered_whole_and_in_pieces(system: RunningSystem) -> None:
+    answer = system.answer("ask", "What is slippage?")
+    shown = system.command("ask", "What is slippage?", "--stream")
+
+    assert answer["text"]
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(answer["text"])
+
+
 def test_a_wrong_symbol_is_one_message_and_exit_code_2(system: RunningSystem) -> None:
     done = system.command("run", "trading", "ETH/USDT")
 

@@ -1,0 +1,88 @@
+"""A question to the model of the running system."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alina.cli.options import settings_of
+from alina.cli.output import AsJson, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alina.domain.runs import Answer
+    from alina.llm.streaming import StreamEvent
+
+
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="In plain words, in quotes.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Longest wait, in seconds.")] = 90,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model a question.
+
+    It is answered by an inference worker, as agents are; nothing is traded.
+
+    Example: alina ask "What is slippage?" --stream
+    """
+    from alina import bootstrap, queues
+    from alina.errors import ConfigError, SystemStateError
+    from alina.llm.streaming import AnswerReader
+    from alina.orchestrator.asking import checked
+
+    if stream and as_json:
+        raise ConfigError("--stream shows text as it comes, --json one value at the end: choose one of them")
+    checked(question)
+    settings = settings_of(context)
+    if settings.database_url is None and not settings.data_folder.exists():
+        raise SystemStateError("nothing runs here: start the system with `alina up`")
+    urls = bootstrap.connections(settings)
+    app = queues.make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
+    pending = queues.ask(app, question)
+    if stream:
+        show(AnswerReader(urls.redis_url).read(pending.stream_id, timeout=timeout))
+        return
+    answer = pending.get(timeout)
+    if as_json:
+        print_json(answer)
+    else:
+        say(_printable(answer.text))
+        _show_usage(answer)
+
+
+def show(events: "Iterator[StreamEvent]") -> None:
+    """Pieces as they come; an answer that begins anew begins on a new line."""
+    from alina.errors import ModelError
+    from alina.llm.streaming import StreamKind
+
+    is_line_open = False
+    for event in events:
+        if event.kind is StreamKind.ERROR:
+            if is_line_open:
+                say("")
+            raise ModelError(event.text)
+        if event.answer is not None:
+            say("")
+            _show_usage(event.answer)
+        elif event.kind is StreamKind.TEXT:
+            sys.stdout.write(_printable(event.text))
+            sys.stdout.flush()
+            is_line_open = True
+        elif is_line_open:
+            say("\n(the answer begins anew)")
+            is_line_open = False
+
+
+def _show_usage(answer: "Answer") -> None:
+    say(
+        f"({answer.model}: {answer.completion_tokens} tokens after {answer.prompt_tokens}, "
+        f"{answer.elapsed_ms / 1000:.1f} s)"
+    )
+
+
+def _printable(text: str) -> str:
+    """What a model says moves no cursor and sets no colours."""
+    return "".join(one for one in text if one.isprintable() or one == "\n")
