@@ -1,10 +1,11 @@
 """Whether anything in a run knew what had not happened yet.
 
-The run is repeated up to some of its decisions, with the future removed and with the future poisoned: other
+The run is repeated up to some of its moments, with the future removed and with the future poisoned: other
 prices and volumes in its place. What was found, recalled and decided until then must be the same; what
 differs was told by the future, or by chance, and is named.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from alina.backtest.runtime import World
 from alina.domain.market import MarketView
 from alina.domain.ports import Fact, Memory, Tool
 from alina.domain.records import ms_from_utc, utc_from_ms
+from alina.domain.runs import RunState
 from alina.errors import DataError
 from alina.market_data.bars import BarColumns
 from alina.market_data.decimals import DecimalColumn
@@ -28,8 +30,9 @@ from alina.venue.candles_csv import Series
 #: as they reach.
 MakeWorld = Callable[[Mapping[str, Series], int | None, int | None], World]
 
-#: decisions up to which the run is repeated
-CUTS = 3
+#: moments up to which the run is repeated
+CUTS = 4
+_SEED = 7
 #: the poisoned future jumps between these multiples of the true one; whole, so that no decimals are added
 _MULTIPLES = (2, 5)
 
@@ -53,23 +56,46 @@ class Finding:
         return f"{self.part} on {self.symbol} at {self.as_of:%Y-%m-%d %H:%M} is another {self.how}"
 
 
-def check(make: MakeWorld, series: Mapping[str, Series], *, cuts: int = CUTS) -> tuple[Finding, ...]:
-    """The parts that looked ahead, each once; empty: none did, up to `cuts` decisions over the whole run.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found: the parts that looked ahead, each once."""
+
+    findings: tuple[Finding, ...]
+    #: the moments up to which the run was repeated
+    cuts: tuple[datetime, ...]
+
+
+def check(make: MakeWorld, series: Mapping[str, Series], *, cuts: int = CUTS) -> Checked:
+    """Repeat the run up to `cuts` moments: half of them where it proposed a trade, the others anywhere.
 
     Raises DataError where the run has no decision to check, and what a run raises.
     """
     whole = _Watched(make(series, None, None)).run()
-    moments = sorted({as_of for as_of, _ in whole.runs})
-    if not moments:
+    if not whole.runs:
         raise DataError("no candle of this run had anything to decide: check a longer time with --from, --to")
+    moments = _cuts(whole, cuts)
     findings = list(whole.too_young())
-    for moment in _spread(moments, cuts):
+    for moment in moments:
         at = ms_from_utc(moment)
         for how, changed in (("removed", _removed), ("poisoned", _poisoned)):
             other = {symbol: changed(one, at) for symbol, one in series.items()}
             again = _Watched(make(other, whole.world.start_ms, at + 1)).run()
             findings += whole.differences(again, moment, f"with the future {how}")
-    return tuple({finding.part: finding for finding in reversed(findings)}.values())[::-1]
+    once = {finding.part: finding for finding in reversed(findings)}
+    return Checked(tuple(once.values())[::-1], tuple(moments))
+
+
+def _cuts(whole: "_Watched", count: int) -> list[datetime]:
+    """Up to `count` moments: of the proposals, or decisions without any, the last one and others evenly;
+    and drawn from all closes before that."""
+    proposed = {as_of for (as_of, _), run in whole.runs.items() if run[0] is RunState.PROPOSED}
+    decided = _spread(sorted(proposed or {as_of for as_of, _ in whole.runs}), -(-count // 2))
+    history, start, end = whole.world.history, whole.world.start_ms, ms_from_utc(decided[-1])
+    every = np.unique(np.concatenate([history.closes_at(symbol) for symbol in history.symbols]))
+    others = every[(every >= start) & (every < end)].tolist()
+    dice = random.Random(_SEED)  # noqa: S311  # it must be repeatable
+    drawn = dice.sample(others, min(count - len(decided), len(others)))
+    return sorted({*decided, *map(utc_from_ms, drawn)})
 
 
 def _spread(moments: Sequence[datetime], count: int) -> list[datetime]:
@@ -141,7 +167,7 @@ class _Watched:
                 yield Finding(f"candidates of {self.world.agent.name}", symbol, as_of, how)
 
     def _fills(self, until: datetime) -> _Seen:
-        """What was executed before the last decision."""
+        """What was executed before the last moment."""
         fills: _Seen = {}
         for fill in self._outcome.fills:
             if fill.executed_at < until:

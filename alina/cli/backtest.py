@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alina.cli.model_choice import source_of
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, say
 from alina.errors import ConfigError
@@ -29,7 +30,11 @@ def backtest(
     since: Annotated[datetime | None, typer.Option("--from", formats=FORMATS, help="UTC.")] = None,
     until: Annotated[datetime | None, typer.Option("--to", formats=FORMATS, help="UTC.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="In place of models.default: a GGUF file or scripted:FILE.jsonl.")
+        str | None,
+        typer.Option(
+            help="In place of models.default: of `alina models list`, a GGUF file, provider:NAME/MODEL, "
+            "scripted:FILE.jsonl, or scripted: a script that buys and sells now and then."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None, typer.Option(help="SYMBOL=FILE, a file or a folder of them. Default: the venue's.")
@@ -40,6 +45,14 @@ def backtest(
         bool,
         typer.Option("--check-lookahead", help="Instead, name what knew the future; exit code 1 if any."),
     ] = False,
+    cuts: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Of --check-lookahead: moments up to which the run is repeated, half of them at its trades.",
+        ),
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Trade recorded candles with an agent, and say what came of it.
@@ -52,7 +65,7 @@ def backtest(
     series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
     settings = with_choices(settings, series, model, cash)
     if check_lookahead:
-        _check(settings, series, agent, (since, until), as_json=as_json)
+        _check(settings, series, agent, (since, until), cuts=cuts, as_json=as_json)
         return
     kept, outcome = _run(settings, series, agent, (since, until), quiet=as_json)
     _tell(outcome, kept, out, as_json=as_json)
@@ -88,7 +101,7 @@ def with_choices(
 ) -> "Settings":
     """The settings with the model and the cash that were asked for."""
     if model is not None:
-        models = settings.models.model_copy(update={"default": model})
+        models = settings.models.model_copy(update={"default": source_of(settings, model)})
         settings = settings.model_copy(update={"models": models})
     if cash is None:
         return settings
@@ -126,20 +139,24 @@ def _check(
     agent: str,
     span: tuple[datetime | None, datetime | None],
     *,
+    cuts: int,
     as_json: bool,
 ) -> None:
     """Say which parts looked ahead. Exits with 1 if one did."""
     from alina.backtest import lookahead
 
-    findings = lookahead.check(_maker(settings, agent, span, []), series)
+    checked = lookahead.check(_maker(settings, agent, span, []), series, cuts=cuts)
     if as_json:
-        print_json({"looked_ahead": findings})
-    for line in () if as_json else map(str, findings):
+        print_json({"looked_ahead": checked.findings, "cuts": checked.cuts})
+    for line in () if as_json else map(str, checked.findings):
         say(line)
-    if findings:
+    if checked.findings:
         raise typer.Exit(1)
     if not as_json:
-        say(f"with the future removed or poisoned {agent} says the same: nothing looked ahead at the cuts")
+        say(
+            f"with the future removed or poisoned {agent} says the same: "
+            f"nothing looked ahead up to the {len(checked.cuts)} moments that were tried"
+        )
 
 
 def _maker(

@@ -8,11 +8,16 @@ Each line of the file is one JSON object: the answer itself, `{"text": "..."}` f
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
 from alina.errors import ModelBusy, ModelUnavailable
 from alina.llm.limits import TOKEN_CHARACTERS, check_fits, estimated_tokens
+
+#: a script that comes with us, to buy and sell now and then: answers of who holds nothing and of who holds
+#: take turns, so that one fits at the second attempt at the latest, which has the next line
+SHIPPED = Path(__file__).with_name("scripted.jsonl")
 
 
 class ScriptedModel:

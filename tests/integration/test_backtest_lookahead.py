@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alina.agents.rule import RuleAgent
-from alina.backtest import lookahead
+from alina.backtest import lookahead, loop
 from alina.backtest.runtime import World, make_world
 from alina.config import Settings
 from alina.domain.market import MarketView
@@ -17,6 +17,7 @@ from alina.domain.ports import Fact, Tool
 from alina.domain.records import ms_from_utc
 from alina.errors import DataError
 from alina.llm.scripted import ScriptedModel
+from alina.market_data.bars import BarColumns
 from alina.memory.in_memory import InMemoryMemory
 from alina.tools.indicators import Bars, Candidates, IndicatorsTool
 from alina.venue.candles_csv import Series
@@ -59,7 +60,7 @@ def checked(
             world = change(world, series[SYMBOL])
         return world
 
-    return [finding.part for finding in lookahead.check(make, market(bars))]
+    return [finding.part for finding in lookahead.check(make, market(bars), cuts=2).findings]
 
 
 class Letters:
@@ -130,6 +131,25 @@ def with_agent(kind: type[RuleAgent]) -> Changed:
 def test_what_is_built_in_looks_at_nothing_that_comes_later() -> None:
     assert checked() == []
     assert checked(agent="rule", bars=1200) == []
+
+
+def test_another_future_changes_nothing_of_the_past() -> None:
+    settings, whole = Settings(**HELD, risk={"cooldown": "1m"}), market(700)  # type: ignore[arg-type]
+    true = loop.run(make_world(settings, whole, agent="rule"))
+    middle = true.fills[len(true.fills) // 2].executed_at
+    past = int(np.searchsorted(whole[SYMBOL].bars.open_ms, ms_from_utc(middle), side="right"))
+    bars = [
+        bar
+        if number < past
+        else bar._replace(high=bar.high + 1000, low=bar.low - 1000, volume=bar.volume * 7)
+        for number, bar in enumerate(whole[SYMBOL].bars)
+    ]
+    other = replace(whole[SYMBOL], bars=BarColumns.of(bars))
+    false = loop.run(make_world(settings, {SYMBOL: other}, agent="rule"))
+    before = [fill for fill in true.fills if fill.executed_at <= middle]
+    assert [fill for fill in false.fills if fill.executed_at <= middle] == before
+    assert len(before) > 3
+    assert false.fills != true.fills
 
 
 def test_a_tool_that_looks_ahead_is_named_and_none_of_the_others() -> None:

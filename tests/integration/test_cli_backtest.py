@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from cli_command import InProcess, alina
 
+from alina.llm.scripted import SHIPPED
+
 ANSWERS = [
     {
         "rationale": "The trend is up.",
@@ -49,6 +51,21 @@ def test_a_second_run_of_a_model_asks_it_nothing_and_says_the_same(
     assert second["metrics"] == first["metrics"]
 
 
+def test_a_registered_model_is_asked_by_its_name_and_the_shipped_script_by_scripted(
+    command: InProcess, tmp_path: Path
+) -> None:
+    assert command("models", "add", "small", f"scripted:{SHIPPED}").code == 0
+    span = ("--from", "2018-10-01", "--to", "2018-10-04")  # of the sample
+    registered = alina(tmp_path, "backtest", "--model", "small", *span, "--json")
+    shipped = alina(tmp_path, "backtest", "--model", "scripted", *span, "--json")
+    assert registered.code == shipped.code == 0, registered.err + shipped.err
+    assert shipped.json["metrics"] == registered.json["metrics"]
+    assert shipped.json["answers"]["asked"] == 0
+    assert registered.json["answers"]["asked"] > 0
+    unknown = command("backtest", "--model", "large", *span)
+    assert (unknown.code, "no model large is registered" in unknown.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -56,6 +73,7 @@ def test_a_second_run_of_a_model_asks_it_nothing_and_says_the_same(
         (("--cash", "much"), "write an amount"),
         (("--agent", "ghost"), "no installed agent"),
         (("--to", "1999-01-01"), "widen them"),
+        (("--model", "nobody"), "nor registered"),
         (("--data", "A/EUR=synthetic:7"), "holds no EUR"),
     ],
 )
@@ -69,6 +87,6 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_2(
 
 
 def test_what_looked_ahead_is_asked_for_by_an_option(command: InProcess) -> None:
-    said = command("backtest", "--agent", "rule", "--check-lookahead")
+    said = command("backtest", "--agent", "rule", "--check-lookahead", "--cuts", "2")
     assert said.code == 0, said.err
     assert "nothing looked ahead" in said.out
