@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from crash_points import with_points
 
 from alina.domain.evaluation import ExperimentState
@@ -142,10 +143,16 @@ def _work_once(desk: Desk, broker: _Broker) -> None:
     broker.deliver(desk)
 
 
+def _run_cycle(desk: Desk, agent: str, symbol: str, as_of: str, key: str) -> None:
+    """As the worker does, whose task may be revoked."""
+    try:
+        cycle.run(desk.agent, agent_name=agent, symbol=symbol, as_of=datetime.fromisoformat(as_of), key=key)
+    except SoftTimeLimitExceeded:
+        cycle.stop(desk.agent, key)
+
+
 _TASKS: Mapping[str, Callable[..., Any]] = {
-    "market.run_cycle": lambda desk, agent, symbol, as_of, key: cycle.run(
-        desk.agent, agent_name=agent, symbol=symbol, as_of=datetime.fromisoformat(as_of), key=key
-    ),
+    "market.run_cycle": _run_cycle,
     "trading.execute_proposal": lambda desk, name: execution.execute(desk.executor, UUID(name)),
     "trading.wind_down": lambda desk: winding_down.wind_down(desk.executor),
     "trading.protect": lambda desk: stops.protect(desk.executor),

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from celery.exceptions import SoftTimeLimitExceeded
 from proving_ground import ACCOUNT, Stage
 from sqlalchemy import text
 from system import BUY, HOLD, HOUR, NOW, proposal
@@ -16,6 +17,7 @@ from venue_faults import PLACE_ORDER
 from alina.domain.evaluation import CasePart, Experiment, ExperimentCase, ExperimentState
 from alina.domain.orders import Order, OrderSide, OrderType, client_order_id_for
 from alina.domain.portfolio import CloseReason, TradingState, WindDown
+from alina.domain.ports import Model
 from alina.orchestrator import cycle, execution, polling, review, stops
 
 #: the market stands at 105
@@ -71,6 +73,16 @@ def _nothing(stage: Stage) -> None:
 def _lost_run(stage: Stage) -> None:
     """A run whose message was lost."""
     polling.start_runs(stage.desk.agent, stage.symbols[0], NOW)
+
+
+def _revoked_run(stage: Stage) -> None:
+    """The same, and its task is revoked whenever the model is asked."""
+    _lost_run(stage)
+    stage.desk = replace(stage.desk, agent=replace(stage.desk.agent, model=_is_revoked))
+
+
+def _is_revoked() -> Model:
+    raise SoftTimeLimitExceeded
 
 
 def _unevaluated(stage: Stage) -> None:
@@ -243,6 +255,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         about=("polling.", "cycle.", "learning.", "sweeping."),
     ),
     "a lost run": Scenario(_lost_run, stage={"answers": (HOLD,)}, about=("sweeping.", "cycle.")),
+    "a revoked run": Scenario(
+        _revoked_run, stage={"answers": (HOLD,)}, about=("cycle.stop", "cycle._finish")
+    ),
     "a refused order": Scenario(_refused, about=("execution.",)),
     "a lost answer": Scenario(_with_fault(kind="accept_then_rst"), about=("execution.",)),
     "an order lost on its way": Scenario(_with_fault(kind="error_before"), about=("execution.",)),
