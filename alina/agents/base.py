@@ -96,6 +96,15 @@ class Answering(Protocol):
         ...
 
 
+@runtime_checkable
+class Checking(Protocol):
+    """An agent that looks whether an answer makes sense, beyond what its type can say."""
+
+    def check(self, context: Mapping[str, Any], answer: BaseModel) -> None:
+        """Raise ValueError, for the model to read, unless the answer rests on this context."""
+        ...
+
+
 def load_agent(name: str, settings: Settings, built_in: Mapping[str, Callable[[Settings], Agent]]) -> Agent:
     """The agent of that name: built in, or an entry point of the group `alina.agents`.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alina.agents.base import Hold, Situation, Wish
+from alina.agents.quotes import other_symbols, texts_in, untold_figures
 from alina.config import Settings
 from alina.domain.orders import OrderSide
 from alina.domain.portfolio import CloseReason
@@ -121,6 +122,21 @@ class TradingAgent:
 
     def answer_type(self, situation: Situation) -> type[BaseModel]:
         return FlatAnswer if situation.position is None else HoldingAnswer
+
+    def check(self, context: Mapping[str, Any], answer: BaseModel) -> None:
+        """What the rationale quotes was told: no figure is invented or copied, no other symbol is meant."""
+        rationale = str(getattr(answer, "rationale", ""))
+        if not self._settings.check_rationale:
+            return
+        own = (str(value) for value in answer.model_dump().values() if isinstance(value, int))
+        if untold := untold_figures(rationale, [*texts_in(context), *own]):
+            raise ValueError(
+                f"the rationale quotes {', '.join(untold)}, which nobody told: quote what was told"
+            )
+        if others := other_symbols(rationale, context["symbol"]):
+            raise ValueError(
+                f"the rationale is about {', '.join(others)}: the question is {context['symbol']}"
+            )
 
     def wish(self, situation: Situation, answer: BaseModel) -> Wish | Hold:
         if not isinstance(answer, FlatAnswer | HoldingAnswer):

@@ -243,6 +243,10 @@ class Trading(Section):
         Decimal("0.005"), description="fraction that a stop order's limit price lies below its trigger"
     )
     rule: Rule = Rule()
+    check_rationale: bool = Field(
+        True,
+        description="figures and symbols it quotes must have been told; else asked again, then no decision",
+    )
     gate_always_ask: bool = Field(False, description="ask the model at every candle: for drills and demos")
 
 

@@ -7,13 +7,14 @@ run first wins; a second worker on the same run finds it ended and returns what 
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from uuid import UUID, uuid5
 
 import structlog
 from pydantic import BaseModel
 
-from alina.agents.base import Agent, Answering, Hold, Situation, Wish
+from alina.agents.base import Agent, Answering, Checking, Hold, Situation, Wish
 from alina.domain.decisions import Proposal
 from alina.domain.market import MarketView, candle_number
 from alina.domain.orders import OrderSide, OrderType
@@ -161,6 +162,7 @@ def _ask(runtime: Runtime, agent: Agent, situation: Situation, run: Run, stream:
                 runtime.model(),
                 prompts.render(revision, context),
                 agent.answer_type(situation),
+                check=partial(agent.check, context) if isinstance(agent, Checking) else None,
                 max_tokens=models.max_tokens,
                 temperature=models.temperature,
                 seed=candle_number(run.as_of, run.timeframe),
