@@ -1,6 +1,6 @@
 """A run in pictures. Market time, UTC; no global state of the plotting library is touched."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,48 @@ def months(returns: Mapping[tuple[int, int], float]) -> "Figure":
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
+    return figure
+
+
+def in_and_out(ratios: Sequence[tuple[str, float, float]]) -> "Figure":
+    """Of every window: its name, the Sharpe ratio where it was searched, and where it was tested."""
+    figure, places = _figure(10, 3.2), np.arange(len(ratios))
+    axis = figure.subplots()
+    axis.bar(places - 0.2, [inside for _, inside, _ in ratios], 0.38, color=_HELD, label="searched")
+    axis.bar(places + 0.2, [outside for _, _, outside in ratios], 0.38, color=_OURS, label="tested after it")
+    axis.axhline(0, color="0.3", linewidth=1)
+    axis.set_xticks(places, [name for name, _, _ in ratios])
+    axis.set_ylabel("Sharpe ratio a year")
+    axis.legend(loc="best", frameon=False)
+    _plain(axis)
+    return figure
+
+
+def tested(windows: Sequence[tuple[int, int, Series]]) -> "Figure":
+    """What the found parameters made where they were not searched: start and end, ms, and returns a bar."""
+    figure, grown = _figure(10, 3.2), 1.0
+    axis = figure.subplots()
+    for start, end, returns in windows:
+        worth = grown * np.cumprod(np.concatenate(([1.0], 1 + returns)), dtype=np.float64)
+        _line(axis, np.linspace(start, end, len(worth)).astype(np.int64), 100 * (worth - 1), color=_OURS)
+        axis.axvline(_dates(np.array([start]))[0], color="0.7", linewidth=0.8, linestyle="--")
+        grown = float(worth[-1])
+    axis.axhline(0, color="0.3", linewidth=1)
+    axis.set_ylabel("return, %")
+    _plain(axis)
+    return figure
+
+
+def trials(ratios: Sequence[float], luck: float) -> "Figure":
+    """Every trial's Sharpe ratio in ascending order, and how far luck alone reaches among so many."""
+    figure = _figure(10, 3.2)
+    axis = figure.subplots()
+    axis.plot(range(1, len(ratios) + 1), sorted(ratios), "o", markersize=3, color=_OURS, label="trials")
+    axis.axhline(luck, color=_LOSS, linestyle="--", label=f"the best of {len(ratios)} without any skill")
+    axis.set_xlabel("trials on the whole, the best at the right")
+    axis.set_ylabel("Sharpe ratio a year")
+    axis.legend(loc="best", frameon=False)
+    _plain(axis)
     return figure
 
 

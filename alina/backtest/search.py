@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from alina.backtest.equity import Series
 from alina.backtest.metrics import sharpe_a_bar
-from alina.backtest.statistics import CONFIDENCE, deflated_sharpe, probabilistic_sharpe
+from alina.backtest.statistics import CONFIDENCE, deflated_sharpe, probabilistic_sharpe, reach_of_luck
 from alina.config import Settings
 from alina.errors import ConfigError
 
@@ -76,6 +76,11 @@ class Fit:
     def deflated(self) -> float | None:
         """The probability that the true Sharpe ratio is above 0, knowing how many were tried."""
         return deflated_sharpe(self.returns, self.trials)
+
+    @property
+    def luck(self) -> float:
+        """The Sharpe ratio that the best of so many trials without skill would show."""
+        return reach_of_luck(self.trials, bars=len(self.returns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -110,10 +110,18 @@ def deflated_sharpe(chosen: Series, trials: Sequence[float]) -> float | None:
     """The probability that the chosen trial's true Sharpe ratio exceeds 0, knowing what it was chosen from.
 
     `chosen` are its returns a bar, `trials` every distinct trial's ratio a bar, its own among them (Bailey
-    and Lopez de Prado 2014). Their spread says how far luck alone reaches. Trials with skill widen it too,
-    so it counts at most as what chance gives to ratios without skill: 1 / sqrt(bars - 1).
+    and Lopez de Prado 2014).
+    """
+    return probabilistic_sharpe(chosen, above=reach_of_luck(trials, bars=len(chosen)))
+
+
+def reach_of_luck(trials: Sequence[float], *, bars: int) -> float:
+    """The highest Sharpe ratio a bar that so many trials over so many bars show without skill.
+
+    Their spread says how far luck alone reaches. Trials with skill widen it too, so it counts at most as
+    what chance gives to ratios without skill: 1 / sqrt(bars - 1).
     """
     if len(trials) < 2:
-        return probabilistic_sharpe(chosen)
-    deviation = min(float(np.std(np.array(trials), ddof=1)), 1 / sqrt(len(chosen) - 1))
-    return probabilistic_sharpe(chosen, above=expected_maximum(len(trials), deviation))
+        return 0.0
+    deviation = min(float(np.std(np.array(trials), ddof=1)), 1 / sqrt(bars - 1))
+    return expected_maximum(len(trials), deviation)

@@ -1,19 +1,22 @@
 """`alina optimize`: settings searched on history, and whether what was found holds beyond it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alina.cli.backtest import FORMATS, chosen_series, with_choices
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, print_table, say
+from alina.errors import ConfigError
 
 if TYPE_CHECKING:
     from alina.backtest.equity import Series as Returns
-    from alina.backtest.search import Objective, Parameters, Search, Window
+    from alina.backtest.search import Objective, Parameter, Parameters, Window
+    from alina.backtest.search_report import SearchReport
     from alina.config import Settings
     from alina.venue.candles_csv import Series
 
@@ -31,32 +34,67 @@ def optimize(
     ] = None,
     cash: Annotated[str | None, typer.Option(help="Quote to begin with. Default: the venue's.")] = None,
     trials: Annotated[int, typer.Option(min=2, help="Of each search.")] = 40,
+    agent: Annotated[str, typer.Option(help="One that asks no model.")] = "rule",
+    out: Annotated[Path | None, typer.Option(help="A folder for the report.")] = None,
     folds: Annotated[int, typer.Option(min=1, help="Windows searched and then tested on the next.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Search settings of the rule agent, walking forward. Exit code 1: what was found does not hold.
+    """Search settings of an agent, walking forward. Exit code 1: what was found does not hold.
 
     Example: alina optimize --parameter trading.rule.ema_fast=5:20:1 --parameter trading.stop_loss=0.01,0.02
     """
     from alina.backtest.metrics import bars_a_year
     from alina.backtest.search import parse, search
+    from alina.backtest.search_report import SearchReport
 
     settings = settings_of(context)
+    _check_agent(settings, agent)
     series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
     settings = with_choices(settings, series, None, cash)
-    space = [parse(each) for each in parameter]
-    window, timeframe = _whole(settings, series, since, until)
+    space = [_of_an_agent(parse(each)) for each in parameter]
+    window, timeframe = _whole(settings, series, agent, since, until)
     with _bar(trials * (folds + 1), quiet=as_json) as progress:
         found = search(
-            _objective(settings, series), space, window, folds=folds, trials=trials, progress=progress
+            _objective(settings, series, agent), space, window, folds=folds, trials=trials, progress=progress
         )
-    _tell(found, bars_a_year(timeframe) ** 0.5, as_json=as_json)
+    report = SearchReport(
+        agent=agent,
+        symbols=tuple(series),
+        timeframe=timeframe,
+        bars_a_year=bars_a_year(timeframe),
+        found=found,
+    )
+    _tell(report, out, as_json=as_json)
     if not found.holds:
         raise typer.Exit(1)
 
 
+def _check_agent(settings: "Settings", agent: str) -> None:
+    """Raises ConfigError for an agent that asks a model: its answers would decide, not the settings."""
+    from alina import bootstrap
+    from alina.agents.base import Answering
+
+    trading = settings.trading.model_copy(update={"agents": (agent,)})
+    chosen = bootstrap.make_agents(settings.model_copy(update={"trading": trading}))[agent]
+    if not isinstance(chosen, Answering):
+        raise ConfigError(
+            f"{agent} asks a model at every trial: search an agent that answers by itself, as rule does"
+        )
+
+
+def _of_an_agent(parameter: "Parameter") -> "Parameter":
+    """Raises ConfigError for a setting of the market, the exchange or the system: those are no choice."""
+    if parameter.name.partition(".")[0] not in ("trading", "risk"):
+        raise ConfigError(f"{parameter.name}: only settings of trading and risk are an agent's to search")
+    return parameter
+
+
 def _whole(
-    settings: "Settings", series: "dict[str, Series]", since: datetime | None, until: datetime | None
+    settings: "Settings",
+    series: "dict[str, Series]",
+    agent: str,
+    since: datetime | None,
+    until: datetime | None,
 ) -> "tuple[Window, str]":
     """From when the agent has its history to the end, and the candles' length."""
     from alina.backtest.runtime import make_world
@@ -64,11 +102,11 @@ def _whole(
     from alina.domain.records import ms_from_utc
 
     begin, end = (None if one is None else ms_from_utc(one.replace(tzinfo=UTC)) for one in (since, until))
-    world = make_world(settings, series, agent="rule", start_ms=begin, end_ms=end)
+    world = make_world(settings, series, agent=agent, start_ms=begin, end_ms=end)
     return Window(world.start_ms, world.end_ms), world.history.timeframe
 
 
-def _objective(settings: "Settings", series: "dict[str, Series]") -> "Objective":
+def _objective(settings: "Settings", series: "dict[str, Series]", agent: str) -> "Objective":
     from alina.backtest import loop
     from alina.backtest.equity import curve
     from alina.backtest.runtime import make_world
@@ -76,7 +114,7 @@ def _objective(settings: "Settings", series: "dict[str, Series]") -> "Objective"
 
     def returns(parameters: "Parameters", window: "Window") -> "Returns":
         chosen = applied(settings, parameters)
-        world = make_world(chosen, series, agent="rule", start_ms=window.start_ms, end_ms=window.end_ms)
+        world = make_world(chosen, series, agent=agent, start_ms=window.start_ms, end_ms=window.end_ms)
         return curve(loop.run(world)).returns
 
     return returns
@@ -93,66 +131,24 @@ def _bar(total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
         yield lambda: bars.advance(task)
 
 
-def _tell(found: "Search", yearly: float, *, as_json: bool) -> None:
-    told = _figures(found, yearly)
+def _tell(report: "SearchReport", out: Path | None, *, as_json: bool) -> None:
+    from alina.backtest import search_report
+
+    told = search_report.figures(report)
+    page = search_report.write(report, out) if out is not None else None
     if as_json:
-        print_json(told)
+        print_json({**told, "report": page})
         return
-    rows = [_row(fold) for fold in told["folds"]]
-    columns = ("tested from", "to", "Sharpe in sample", "out of sample", "deflated: skill", "found")
-    print_table("Walking forward", columns, rows)
+    print_table("Walking forward", search_report.COLUMNS, map(search_report.row, told["folds"]))
     say(
         f"Sharpe in sample {told['in_sample']}, out of sample {told['out_of_sample']}: "
-        f"{_text(told['confidence'])} sure to be above 0"
+        f"{search_report.likely(told['confidence'])} sure to be above 0"
     )
     say(
         f"deflated Sharpe ratio of the best of {told['trials']} trials on the whole: "
-        f"{_text(told['deflated'])} sure to be skill ({_listed(told['parameters'])})"
+        f"{search_report.likely(told['deflated'])} sure to be skill "
+        f"({search_report.listed(told['parameters'])})"
     )
-    no = "It does not hold: what was found fits noise, or the history is too short to tell."
-    say("It holds." if found.holds else no)
-
-
-def _row(fold: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (
-        f"{fold['from']:%Y-%m-%d}",
-        f"{fold['to']:%Y-%m-%d}",
-        fold["in_sample"],
-        fold["out_of_sample"],
-        _text(fold["deflated"]),
-        _listed(fold["parameters"]),
-    )
-
-
-def _figures(found: "Search", yearly: float) -> dict[str, Any]:
-    """Sharpe ratios annualised; probabilities from 0 to 1."""
-    from alina.domain.records import utc_from_ms
-
-    return {
-        "holds": found.holds,
-        "in_sample": round(found.in_sample * yearly, 2),
-        "out_of_sample": round(found.out_of_sample * yearly, 2),
-        "confidence": found.confidence,
-        "deflated": found.whole.deflated,
-        "trials": len(found.whole.trials),
-        "parameters": found.whole.parameters,
-        "folds": [
-            {
-                "from": utc_from_ms(fold.window.start_ms),
-                "to": utc_from_ms(fold.window.end_ms),
-                "in_sample": round(fold.fit.sharpe * yearly, 2),
-                "out_of_sample": round(fold.sharpe * yearly, 2),
-                "deflated": fold.fit.deflated,
-                "parameters": fold.fit.parameters,
-            }
-            for fold in found.folds
-        ],
-    }
-
-
-def _text(probability: float | None) -> str:
-    return "not" if probability is None else f"{probability:.0%}"
-
-
-def _listed(parameters: "Parameters") -> str:
-    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+    say(told["verdict"])
+    if page is not None:
+        say(f"report: {page}")

@@ -16,7 +16,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_a_search_tells_what_it_found_and_what_that_did_unseen(command: InProcess, tmp_path: Path) -> None:
-    few = ("--trials", "3", "--folds", "2")
+    few = ("--trials", "3", "--folds", "2", "--out", "report")
     done = alina(tmp_path, "optimize", "--parameter", "trading.rule.ema_fast=5:15:5", *SPAN, *few, "--json")
     told = done.json
     assert done.code == (0 if told["holds"] else 1), done.err
@@ -24,6 +24,8 @@ def test_a_search_tells_what_it_found_and_what_that_did_unseen(command: InProces
     assert told["folds"][0]["to"] == told["folds"][1]["from"]
     assert all(fold["parameters"]["trading.rule.ema_fast"] in {"5", "10", "15"} for fold in told["folds"])
     assert 1 <= told["trials"] <= 3
+    assert told["report"] == "report/search.html"
+    assert "Search of rule" in (tmp_path / "report" / "search.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,7 @@ def test_a_search_tells_what_it_found_and_what_that_did_unseen(command: InProces
         ("trading.rule.ema_fast", "NAME=LOW:HIGH:STEP"),
         ("trading.rule.ema_fats=5,6", "ema_fats"),
         ("trading.rule.ema_fast=30,40", "ema_fast must be below ema_slow"),
+        ("market.venue.taker_fee=0,0.001", "only settings of trading and risk"),
     ],
 )
 def test_a_search_that_cannot_be_made_names_the_remedy(command: InProcess, parameter: str, said: str) -> None:
@@ -39,3 +42,9 @@ def test_a_search_that_cannot_be_made_names_the_remedy(command: InProcess, param
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+def test_an_agent_that_asks_a_model_is_not_searched(command: InProcess) -> None:
+    done = command("optimize", "--agent", "trading", "--parameter", "trading.stop_loss=0.01,0.02")
+    assert done.code == 2
+    assert "trading asks a model at every trial" in done.err
