@@ -12,8 +12,16 @@ from pydantic import BaseModel
 from alina.agents.base import Situation
 from alina.agents.trading import FlatAnswer, HoldingAnswer, TradingAgent
 from alina.config import Settings
-from alina.domain.market import MarketView
-from alina.tools.indicators import Bars, Candidates, Series, column, ema, ema_windows, rsi, rsi_windows
+from alina.tools.indicators import (
+    Bars,
+    Candidates,
+    Series,
+    column,
+    ema_ends,
+    ema_windows,
+    rsi_end,
+    rsi_windows,
+)
 
 #: far more than two ways of adding the same floats can differ by, as a fraction of the price or of 100
 _DOUBT = 1e-9
@@ -35,9 +43,12 @@ class RuleAgent(TradingAgent):
 
     def gate(self, situation: Situation) -> str | None:
         """The crossing that its position can follow."""
-        crossing, strength = self._look(situation.view)
-        wanted = 1 if situation.position is None else -1
-        if crossing != wanted or (wanted > 0 and strength >= self._rule.rsi_max):
+        close = column(situation.view, "close")
+        crossing = self._crossing(close)
+        if crossing != (1 if situation.position is None else -1):
+            return None
+        strength = rsi_end(close, self._rule.rsi_period)
+        if crossing > 0 and strength >= self._rule.rsi_max:
             return None
         return (
             f"EMA{self._rule.ema_fast} crossed {'above' if crossing > 0 else 'below'} "
@@ -77,16 +88,14 @@ class RuleAgent(TradingAgent):
         """Nothing is asked, so nothing is kept: the run's summary says why."""
         return {}
 
-    def _look(self, view: MarketView) -> tuple[int, float]:
-        """1: the fast average crossed above the slow one within the last candle, -1: below; and the RSI."""
-        close = column(view, "close")
+    def _crossing(self, close: Series) -> int:
+        """1: the fast average crossed above the slow one within the last candle, -1: below, 0: neither."""
         if len(close) < self._rule.warm_up:
-            return 0, 50.0
-        fast, slow = ema(close, self._rule.ema_fast), ema(close, self._rule.ema_slow)
-        is_above, was_above = fast[-1] > slow[-1], fast[-2] > slow[-2]
-        if is_above == was_above:
-            return 0, 50.0
-        return (1 if is_above else -1), float(rsi(close, self._rule.rsi_period)[-1])
+            return 0
+        was_fast, fast = ema_ends(close, self._rule.ema_fast)
+        was_slow, slow = ema_ends(close, self._rule.ema_slow)
+        is_above, was_above = fast > slow, was_fast > was_slow
+        return is_above - was_above
 
 
 def _without_last(average: Series, close: Series, period: int) -> Series:

@@ -11,7 +11,9 @@ goes from one such moment to the next. Everything that is done there is the runn
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
+from uuid import UUID
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from alina.domain.orders import Fill
 from alina.domain.portfolio import Position
 from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.orchestrator import cycle, execution, protection, stops
+from alina.venue.foresight import Foresight
+from alina.venue.markets import ListedMarket
 
 Progress = Callable[[datetime], None]
 #: what must be held of a symbol for its agent to see something
@@ -76,6 +80,8 @@ class _Loop:
         self._worth = WorthKeeper(world)
         #: by symbol: before this time (ms) the software does not look at its position again
         self._look_from: dict[str, int] = {}
+        #: by position: when its target and when its stop is reached
+        self._exits: dict[UUID, tuple[Foresight, ...]] = {}
 
     @property
     def stepped_back(self) -> str:
@@ -146,21 +152,50 @@ class _Loop:
 
     def _due_at(self, position: Position, since: int, end: int) -> Iterator[int]:
         """When in (since, end] the software would first see each reason to close it."""
-        market = self._world.markets[position.symbol]
         if position.close_after is not None:
             due = max(ms_from_utc(position.close_after), since + 1)
             if due <= end:
                 yield due
-        if position.take_profit_price is not None:
-            price = market.quotes.price_where_bid_is(position.take_profit_price)
-            reached = market.replay.first_at_or_above(price, since, end)
-            if reached is not None:
-                yield reached
+        target, stop = self._foreseen(position)
+        reached = target.first(since, end)
+        if reached is not None:
+            yield reached
         if position.stop_price is not None and not self._world.exchange.open_orders(position.symbol):
-            above = market.quotes.price_where_bid_is(position.stop_price + market.rules.tick_size)
-            reached = market.replay.first_at_or_below(above - market.rules.tick_size, since, end)
+            reached = stop.first(since, end)
             if reached is not None:
                 yield reached
+
+    def _foreseen(self, position: Position) -> tuple[Foresight, ...]:
+        """When the bid comes to the target and when to the stop of a position."""
+        if position.id not in self._exits:
+            market = self._world.markets[position.symbol]
+            self._exits[position.id] = tuple(
+                Foresight(search, market.replay.interval_ms)
+                for search in (
+                    _rises_to(market, position.take_profit_price),
+                    _falls_to(market, position.stop_price),
+                )
+            )
+        return self._exits[position.id]
+
+
+def _rises_to(market: ListedMarket, target: Decimal | None) -> Callable[[int, int], int | None]:
+    """What finds the first moment at which the bid is not below `target`."""
+    if target is None:
+        return _never
+    return partial(market.replay.first_at_or_above, market.quotes.price_where_bid_is(target))
+
+
+def _falls_to(market: ListedMarket, stop: Decimal | None) -> Callable[[int, int], int | None]:
+    """What finds the first moment at which the bid is not above `stop`."""
+    if stop is None:
+        return _never
+    tick = market.rules.tick_size
+    return partial(market.replay.first_at_or_below, market.quotes.price_where_bid_is(stop + tick) - tick)
+
+
+def _never(since: int, until: int) -> None:
+    return None
 
 
 def _outcome(world: World, stepped_back: str) -> Outcome:

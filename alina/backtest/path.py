@@ -1,11 +1,15 @@
 """The price of a market at many moments at once: what `venue.replay` says of each, in float64."""
 
+from bisect import bisect_right
 from decimal import Decimal
 
 import numpy as np
 
 from alina.backtest.equity import Series, Times
 from alina.venue.candles_csv import Series as Candles
+
+#: values that are compared sooner one by one
+_FEW = 64
 
 
 class Path:
@@ -15,7 +19,7 @@ class Path:
         bars = candles.bars
         self._interval_ms = candles.interval_ms
         self._tick_size = float(tick_size)
-        self._opens = bars.open_ms
+        self._opens, self._times = bars.open_ms, bars.open_ms.data
         self._low, self._high = bars.low.floats, bars.high.floats
         self._corners = (bars.open.floats, self._low, self._high, bars.close.floats, bars.close.floats)
 
@@ -31,6 +35,8 @@ class Path:
 
     def bounds(self, since: int, until: int) -> tuple[float, float]:
         """Between which prices it stays in [since, until]."""
-        places = np.searchsorted(self._opens, (since, until), side="right") - 1
-        first, last = np.maximum(places, 0).tolist()
-        return float(self._low[first : last + 1].min()), float(self._high[first : last + 1].max())
+        first, last = (max(bisect_right(self._times, moment) - 1, 0) for moment in (since, until))
+        lows, highs = self._low[first : last + 1], self._high[first : last + 1]
+        if len(lows) < _FEW:
+            return min(lows.tolist()), max(highs.tolist())
+        return float(lows.min()), float(highs.max())

@@ -1,8 +1,8 @@
 """The parts of a running system, all in this process and on one simulated clock."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -108,17 +108,13 @@ def make_world(
     chosen = agents[agent]
     if memory is None:
         memory = _NoMemory() if isinstance(chosen, Answering) else InMemoryMemory(WordLlamaEmbedder())
-    work = UnitOfWork(ledger, history, memory)
-
-    @contextmanager
-    def unit_of_work() -> Iterator[UnitOfWork]:
-        yield work
+    work = nullcontext(UnitOfWork(ledger, history, memory))  # each of the ledger's methods is a transaction
 
     runtime = Runtime(
         settings=settings,
         clock=exchange,
         exchange=exchange,
-        unit_of_work=unit_of_work,
+        unit_of_work=lambda: work,
         model=model or _no_model,
         agents=agents,
         tools=load_tools(settings.tools),

@@ -1,12 +1,14 @@
 """The tables of a ledger that lives in one process, as plain dictionaries."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from alina.db.engine import json_text
 from alina.db.tables import Base, OrderRow, PositionRow
 from alina.domain.decisions import Approval, Decision, Proposal
 from alina.domain.evaluation import Evaluation
@@ -25,6 +27,27 @@ def _plain(table: type[_R]) -> type[_R]:
 
 
 PlainOrder, PlainPosition = _plain(OrderRow), _plain(PositionRow)
+
+
+class StoredJson(Mapping[str, Any]):
+    """What was stored as JSON, kept as its text and read when it is asked for."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self._text = json_text(value)
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads(self._text)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(json.loads(self._text))
+
+    def __len__(self) -> int:
+        return len(json.loads(self._text))
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """Proposals, decisions and orders of a ledger in memory."""
 
-import json
 from bisect import insort
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from alina.db.engine import json_text
 from alina.db.tables import OrderRow
 from alina.domain.decisions import (
     Approval,
@@ -26,7 +24,7 @@ from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
 from alina.ledger.approvals import APPROVED, Approvals
 from alina.ledger.decisions import Decisions, what_comes_with, words
-from alina.ledger.in_memory_rows import PlainOrder, Reservation, Rows
+from alina.ledger.in_memory_rows import PlainOrder, Reservation, Rows, StoredJson
 from alina.ledger.orders import Orders, check_report, rank, refuse_unless_approved
 from alina.ledger.part import found, record_of, values_of
 from alina.ledger.proposals import Proposals
@@ -173,10 +171,10 @@ class InMemoryDecisions(Decisions, Approvals):
 
     def _refuse_unless_stored(self, proposal: Proposal, verdict: Verdict) -> None:
         stored = found(self._rows.proposals.get(proposal.id), f"proposal {proposal.id}")
-        seen = {content_hash(proposal)}
+        is_stored = proposal is stored or content_hash(proposal) == content_hash(stored)
         if isinstance(verdict, Approved):
-            seen.add(verdict.content_hash)
-        if seen != {content_hash(stored)}:
+            is_stored = is_stored and verdict.content_hash == content_hash(stored)
+        if not is_stored:
             raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
 
     def _keep(
@@ -192,7 +190,7 @@ class InMemoryDecisions(Decisions, Approvals):
             message=message,
             content_hash=content_hash(proposal) if asset is not None else None,
             decided_at=decided_at,
-            snapshot=json.loads(json_text(snapshot)),
+            snapshot=StoredJson(snapshot),
         )
         self._rows.decisions[decision.id] = decision
         self._rows.decision_by_proposal[proposal.id] = decision.id

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -43,6 +44,31 @@ def rsi(close: Series, period: int = RSI_PERIOD) -> Series:
     up, down = wilder(np.maximum(change, 0), period), wilder(np.maximum(-change, 0), period)
     total = up + down
     return np.where(total > 0, 100 * up / np.where(total > 0, total, 1), 50.0)
+
+
+def ema_ends(values: Series, period: int) -> tuple[float, float]:
+    """The last two values of `ema`, to the last digit, older one first. Needs two values."""
+    alpha = 2 / (period + 1)
+    before = level = float(values[0])
+    for value in values.tolist():
+        before, level = level, level + alpha * (value - level)
+    return before, level
+
+
+def rsi_end(close: Series, period: int = RSI_PERIOD) -> float:
+    """The last value of `rsi`, to the last digit."""
+    up = down = 0.0
+    rows = close.tolist()
+    for before, value in pairwise(rows):
+        change = value - before
+        if change > 0:
+            up += (change - up) / period
+            down += (0 - down) / period
+        else:
+            up += (0 - up) / period
+            down += (-change - down) / period
+    total = up + down
+    return 100 * up / total if total > 0 else 50.0
 
 
 def ema_windows(values: Series, period: int, window: int) -> Series:

@@ -7,9 +7,11 @@ of the book then holds: what is left waits for the next candle.
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from heapq import heappop, heappush
 
 from alina.venue.engine import Engine
+from alina.venue.foresight import Foresight
 from alina.venue.markets import ListedMarket
 from alina.venue.orders import Side, VenueOrder
 
@@ -17,9 +19,15 @@ from alina.venue.orders import Side, VenueOrder
 class Crossing:
     """The open orders of one engine on the listed markets. Times are market ms."""
 
-    def __init__(self, engine: Engine, markets: Mapping[str, ListedMarket]) -> None:
+    def __init__(
+        self, engine: Engine, markets: Mapping[str, ListedMarket], *, is_recorded: bool = False
+    ) -> None:
+        """`is_recorded`: the whole path is there already, so when an order acts can be known beforehand."""
         self._engine = engine
         self._markets = markets
+        self._is_recorded = is_recorded
+        #: by its id, when an order acts as it is
+        self._foreseen: dict[int, tuple[VenueOrder, Foresight]] = {}
         #: end of a candle, and what resting orders of a symbol and side got of it
         self._given: dict[tuple[str, Side], tuple[int, Decimal]] = {}
 
@@ -46,14 +54,24 @@ class Crossing:
 
     def next_moment(self, since: int, until: int) -> int | None:
         """When in (since, until] the first open order acts; None: none does."""
-        moments = (self._reached(order, since, until) for order in self._engine.open_orders())
+        orders = self._engine.open_orders()
+        self._foreseen = {
+            one.order_id: self._foreseen[one.order_id] for one in orders if one.order_id in self._foreseen
+        }
+        moments = (self._reached(order, since, until) for order in orders)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _reached(self, order: VenueOrder, since: int, until: int) -> int | None:
         market = self._markets[order.symbol]
         if order.filled_quantity:  # it has had its part of that candle
             since = max(since, market.replay.candle_end(order.updated_ms) - 1)
-        return market.reached(order, since, until)
+        if not self._is_recorded:
+            return market.reached(order, since, until)
+        seen = self._foreseen.get(order.order_id)
+        if seen is None or seen[0] is not order:
+            seen = order, Foresight(partial(market.reached, order), market.replay.interval_ms)
+            self._foreseen[order.order_id] = seen
+        return seen[1].first(since, until)
 
     def _act(self, order: VenueOrder, moment: int) -> int:
         """Trigger it, or fill what the book holds for it. Returns the moment after which to look again."""

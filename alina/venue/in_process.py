@@ -67,7 +67,8 @@ class InProcessExchange:
             fees=fees,
         )
         self._fees = fees
-        self._crossing = Crossing(self._engine, {one.rules.symbol: one for one in self._markets.values()})
+        by_id = {one.rules.symbol: one for one in self._markets.values()}
+        self._crossing = Crossing(self._engine, by_id, is_recorded=True)
         self._now = ms_from_utc(now)
         #: by symbol and client order id; of several the newest
         self._orders: dict[tuple[str, str], VenueOrder] = {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alina.domain.market import Candle, MarketView
 from alina.errors import ConfigError
 from alina.tools import indicators
-from alina.tools.indicators import WARM_UP, IndicatorsTool, atr, ema, rsi, wilder
+from alina.tools.indicators import WARM_UP, IndicatorsTool, atr, ema, ema_ends, rsi, rsi_end, wilder
 from alina.tools.registry import load_tools
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,6 +51,13 @@ def test_atr_by_hand() -> None:
 
 
 PRICES = st.lists(st.floats(1, 1000), min_size=2, max_size=80)
+
+
+@given(PRICES)
+def test_the_last_values_alone_are_those_of_the_whole_series(prices: list[float]) -> None:
+    values = series(*prices)
+    assert list(ema_ends(values, 12)) == ema(values, 12)[-2:].tolist()
+    assert rsi_end(values) == rsi(values)[-1]
 
 
 @given(PRICES, st.data())
