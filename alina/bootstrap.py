@@ -349,7 +349,9 @@ def check_models(settings: Settings) -> str:
 
 def _checked(settings: Settings, source: str) -> str:
     if not is_elsewhere(source):
-        return check_model(source)
+        found = check_model(source)
+        make_pool(settings).check_fits(_layout(settings, source))
+        return found
     identity = open_source(settings, source).identity
     return f"{source.partition(':')[2]}: elsewhere, {identity.context_length} tokens of context"
 

