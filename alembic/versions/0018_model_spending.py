@@ -33,7 +33,6 @@ def upgrade() -> None:
         CREATE INDEX ix_model_spending_run_id ON model_spending (run_id);
         GRANT SELECT, INSERT ON model_spending TO alina_agent;
         GRANT UPDATE (is_settled, tokens, calls, seconds, money) ON model_spending TO alina_agent;
-        GRANT SELECT ON model_spending TO alina_monitor;
         """
     )
 
