@@ -18,7 +18,7 @@ from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
 from alina.domain.orders import Fill, Order, OrderType, PlacedOrder
 from alina.domain.records import ms_from_utc
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
-from alina.exchange import records
+from alina.exchange import own_trades, records
 from alina.exchange.budget import Budget, urgent
 from alina.exchange.client import Client
 from alina.exchange.errors import UNREADABLE, submit_error
@@ -263,14 +263,14 @@ class CcxtExchange:
         self.market(symbol)
 
         def fetch() -> list[Fill]:
-            by_order = exchange_order_id is not None and self._api.has["fetchOrderTrades"] is True
             raws = (
-                self._api.fetch_order_trades(exchange_order_id, symbol)
-                if by_order
-                else self._api.fetch_my_trades(symbol)
+                own_trades.newest(self._api, self._traits, symbol)
+                if exchange_order_id is None
+                else own_trades.of_order(self._api, self._traits, symbol, exchange_order_id)
             )
             fills = [records.fill_from(raw, symbol) for raw in self._client.complete(raws)]
             wanted = [fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id)]
+            by_order = exchange_order_id is not None and self._api.has["fetchOrderTrades"] is True
             if by_order and len(wanted) < len(fills):
                 raise ValueError(f"trades of other orders came for {exchange_order_id}")
             return sorted(wanted, key=lambda fill: fill.executed_at)

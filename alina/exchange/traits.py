@@ -36,6 +36,8 @@ class Traits:
     has_receive_window: bool = False
     #: a list for one symbol is a JSON list of that symbol's entries and of no others
     lists_one_symbol: bool = False
+    #: own trades come so many at a time, of all symbols, further ones by an offset; an order names its own
+    own_trades_page: int | None = None
     #: client order ids must be UUIDs or short
     takes_uuids: bool = False
     #: merged into ccxt's constructor
@@ -69,6 +71,7 @@ _KRAKEN = Traits(
     finding=Finding.BY_NARROWED_LISTS,
     lists_stops_with_orders=True,
     takes_uuids=True,
+    own_trades_page=50,
     # answers that ccxt knows no meaning of: with one of them no order was taken
     options={
         "exceptions": {

@@ -18,7 +18,9 @@ from uuid import uuid4
 import ccxt
 import pytest
 
+from alina.domain.orders import Order, OrderSide, OrderType, client_order_id_for
 from alina.errors import ConfigError
+from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.exchange.options import client_options
 from alina.venue.ccxt_options import venue_options
 from alina.venue.kraken_limits import CallCounter
@@ -297,6 +299,50 @@ def test_a_secret_that_is_no_base64_is_refused_with_the_remedy(tmp_path: Path) -
         spec_of(tmp_path, fee_asset="BNB", fee_asset_prices={"USDT": Decimal(600), "BTC": Decimal("0.01")})
     spec = spec_of(tmp_path)
     assert VenueSpec.from_json(spec.to_json()) == spec
+
+
+def adapter_of(venue: Venue) -> CcxtExchange:
+    return CcxtExchange(
+        "kraken",
+        api_key=KEYS["apiKey"],
+        secret=KEYS["secret"],
+        options={**venue_options(venue.url, Dialect.KRAKEN), "enableRateLimit": False},
+        timeout=timedelta(seconds=60),
+    )
+
+
+def bought(quantity: str) -> Order:
+    return Order(
+        client_order_id=client_order_id_for(uuid4()),
+        account="main",
+        symbol=SYMBOL,
+        side=OrderSide.BUY,
+        order_type=OrderType.MARKET,
+        quantity=Decimal(quantity),
+    )
+
+
+def test_own_trades_come_fifty_at_a_time_and_the_adapter_reads_on(tmp_path: Path) -> None:
+    venue = Venue(tmp_path)
+    client, adapter = venue.client(), adapter_of(venue)
+    try:
+        first = adapter.submit(bought("0.2"))
+        for number in range(60):
+            client.create_order(SYMBOL if number % 6 else "ETH/BTC", "market", "buy", 0.005)
+        whole = [trade for offset in (0, 50, 100) for trade in client.fetch_my_trades(params={"ofs": offset})]
+        assert len(client.fetch_my_trades()) == 50
+        assert len({trade["id"] for trade in whole}) == len(whole) > 60
+        ours = {trade["id"] for trade in whole if trade["symbol"] == SYMBOL}
+        assert {fill.trade_id for fill in adapter.fills(SYMBOL)} == ours
+        # whose trades are on the newest page no longer
+        assert first.exchange_order_id is not None
+        of_first = adapter.fills(SYMBOL, exchange_order_id=first.exchange_order_id)
+        assert sum(fill.quantity for fill in of_first) == Decimal("0.2")
+        assert not {fill.trade_id for fill in of_first} & {trade["id"] for trade in client.fetch_my_trades()}
+    finally:
+        adapter.close()
+        client.session.close()
+        venue.stop()
 
 
 def test_the_adapter_knows_what_kraken_s_refusals_mean(venue: Venue, price: float) -> None:
