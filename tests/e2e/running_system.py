@@ -71,7 +71,7 @@ monitoring: {reconcile_interval: 1s, sweep_interval: 2s, health_interval: 5s, ma
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, *, within: float = 120) -> T:
+def eventually(look: Callable[[], T], what: str, *, within: float = 300) -> T:
     """The first true value of `look`. What is transient meanwhile is no failure; the deadline is."""
     deadline = time.monotonic() + within
     while True:
@@ -195,7 +195,7 @@ class RunningSystem:
         """No process, no socket, and the locks are free."""
         eventually(lambda: not self.processes(), "no process is left")
         here = str(self.folder.path)
-        assert [one for one in psutil.process_iter() if here in " ".join(_command_line(one))] == []
+        eventually(lambda: not processes_that_name(here), "no process of the folder is left")
         assert [path for path in self.folder.path.rglob("*") if path.is_socket()] == []
         ports = json.loads((self.folder.path / "ports.json").read_text())
         assert [name for name, port in ports.items() if _listens(port)] == []
@@ -266,8 +266,7 @@ class RunningSystem:
     def _orders_in_ledger(self) -> set[str]:
         """Client order ids that the exchange has acknowledged; no proposal has two decisions or orders."""
         with self.runtime.unit_of_work() as uow:
-            trails = uow.ledger.decisions(limit=1000)
-        assert len(trails) < 1000, "the newest thousand are all"
+            trails = uow.ledger.decisions(limit=1_000_000)
         proposals = [trail.proposal.id for trail in trails]
         assert len(proposals) == len(set(proposals))
         return {
@@ -282,10 +281,12 @@ class RunningSystem:
         options = venue_options(bootstrap.venue_url(self.settings))
         client = ccxt.binance({**options, "apiKey": keys.api_key, "secret": keys.secret})
         try:
-            names = [order["clientOrderId"] for order in client.fetch_orders(SYMBOL, limit=1000)]
+            names, first = list[str](), 1
+            while page := client.fetch_orders(SYMBOL, limit=1000, params={"orderId": first}):
+                names += [order["clientOrderId"] for order in page]
+                first = 1 + max(int(order["id"]) for order in page)
         finally:
             client.close()
-        assert len(names) < 1000, "the newest thousand are all"
         assert len(names) == len(set(names))
         return set(names)
 
@@ -293,6 +294,11 @@ class RunningSystem:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def processes_that_name(text: str) -> list[psutil.Process]:
+    """Living processes, other than this one, with the text on their command line."""
+    return [one for one in psutil.process_iter() if text in " ".join(_command_line(one))]
 
 
 def _command_line(process: psutil.Process) -> list[str]:

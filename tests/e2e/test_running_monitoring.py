@@ -5,19 +5,23 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running_system import WORKERS, RunningSystem, eventually
 
+from alina.embedded.services import answers_http
 from alina.queues import QUEUES
 
 
 @pytest.fixture
 def flower(system: RunningSystem) -> str:
+    """Its address, once it listens."""
     url = system.status().flower
     assert url is not None
+    eventually(lambda: answers_http(url), "Flower listens")
     return url
 
 
@@ -54,6 +58,7 @@ def test_flower_shows_the_tasks_of_every_worker_with_it(system: RunningSystem, f
 def test_the_metrics_are_the_ledgers_counts(system: RunningSystem) -> None:
     url = system.status().metrics
     assert url is not None
+    eventually(lambda: answers_http(url), "the metrics are served")
     before = system.counts()
     metrics = {
         (sample.name, *sample.labels.values()): sample.value
@@ -73,11 +78,12 @@ def test_the_metrics_are_the_ledgers_counts(system: RunningSystem) -> None:
 def test_status_shows_the_last_health_check_and_the_last_reconciliation(system: RunningSystem) -> None:
     def both() -> bool:
         status = system.status()
-        return status.health is not None and status.reconciliation is not None
+        is_well = status.health is not None and status.health.answer["database"].startswith("ok")
+        return is_well and status.reconciliation is not None
 
-    eventually(both, "a health check and a reconciliation have ended")
+    eventually(both, "a health check finds the database well, and a reconciliation has ended")
     shown = system.answer("status")
-    assert shown["health"]["answer"]["database"].startswith("ok")
+    assert set(shown["health"]["answer"]) >= {"database", "exchange"}
     assert isinstance(shown["reconciliation"]["answer"], list)
     for_people = system.command("status").stdout
     assert "\nhealth      2" in for_people
@@ -85,12 +91,16 @@ def test_status_shows_the_last_health_check_and_the_last_reconciliation(system: 
 
 
 def test_nothing_listens_beyond_this_machine(system: RunningSystem) -> None:
-    listening = [
-        connection.laddr.ip
-        for process in system.processes()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    eventually(lambda: len(_listening(system)) >= 4, "Redis, venue, Flower and metrics listen")
 
-    assert len(listening) >= 4, "Redis, venue, Flower and metrics listen"
-    assert set(listening) == {"127.0.0.1"}
+    assert set(_listening(system)) == {"127.0.0.1"}
+
+
+def _listening(system: RunningSystem) -> list[str]:
+    """The addresses that processes of the system listen at."""
+    found = []
+    for process in system.processes():
+        with suppress(psutil.NoSuchProcess):  # those of Postgres come and go with their connections
+            connections = process.net_connections("inet")
+            found += [one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN]
+    return found

@@ -33,37 +33,41 @@ def _with_children(system: RunningSystem, name: str) -> set[int]:
 
 
 def test_the_exchange_keys_are_in_the_execution_workers_environment_only(trading: RunningSystem) -> None:
-    keys = [trading.folder.secret(name) for name in EXCHANGE]
-    holders: set[int] = set()
-    for process in trading.processes():
-        with suppress(psutil.NoSuchProcess):
-            if any(key in value for key in keys for value in process.environ().values()):
-                holders.add(process.pid)
+    before = _with_children(trading, "execution")
+    holders = _holders(trading, *(trading.folder.secret(name) for name in EXCHANGE))
 
     assert holders
-    assert holders <= _with_children(trading, "execution")
+    assert holders <= before | _with_children(trading, "execution")
 
 
 def test_each_process_has_the_database_password_of_its_own_role_only(trading: RunningSystem) -> None:
     role_of = {"inference": AGENT, "default": AGENT, "execution": EXECUTOR, "metrics": MONITOR}
     for name in (*role_of, "beat", "flower", "venue"):
         own = {role_of[name]} if name in role_of else set()
+        assert _passwords(trading, trading.pid(name)) == own, name
         for pid in _with_children(trading, name):
             with suppress(psutil.NoSuchProcess):
-                environment = " ".join(psutil.Process(pid).environ().values())
-                found = {one for one in (*ROLES, "postgres") if trading.folder.secret(one) in environment}
-                assert found == own, name
+                assert _passwords(trading, pid) <= own, name
 
 
 def test_the_flower_password_is_in_flowers_environment_only(trading: RunningSystem) -> None:
-    password = trading.folder.secret("flower_password")
-    holders: set[int] = set()
-    for process in trading.processes():
-        with suppress(psutil.NoSuchProcess):
-            if any(password in value for value in process.environ().values()):
-                holders.add(process.pid)
+    assert _holders(trading, trading.folder.secret("flower_password")) == {trading.pid("flower")}
 
-    assert holders == _with_children(trading, "flower")
+
+def _holders(system: RunningSystem, *secrets: str) -> set[int]:
+    """The processes with one of the secrets in their environment."""
+    found: set[int] = set()
+    for process in system.processes():
+        with suppress(psutil.NoSuchProcess):
+            if any(secret in value for secret in secrets for value in process.environ().values()):
+                found.add(process.pid)
+    return found
+
+
+def _passwords(system: RunningSystem, pid: int | None) -> set[str]:
+    """The roles whose passwords are in the environment of a process."""
+    environment = " ".join(psutil.Process(pid).environ().values())
+    return {one for one in (*ROLES, "postgres") if system.folder.secret(one) in environment}
 
 
 def test_no_secret_is_on_a_command_line(trading: RunningSystem) -> None:
@@ -116,11 +120,11 @@ def test_no_secret_is_in_redis(trading: RunningSystem) -> None:
 
 def test_only_their_owner_may_read_the_files_that_hold_secrets(trading: RunningSystem) -> None:
     secrets = [trading.folder.secret(name).encode() for name in ALL]
-    readable = []
+    told = []
     for path in trading.folder.path.rglob("*"):
         with suppress(FileNotFoundError):  # temporary ones come and go
             if path.is_file() and path.stat().st_mode & 0o077:
-                readable.append(path)
+                told += [path for secret in secrets if secret in path.read_bytes()]
 
     assert trading.folder.path.stat().st_mode & 0o066 == 0
-    assert [path for path in readable if any(secret in path.read_bytes() for secret in secrets)] == []
+    assert told == []
