@@ -16,7 +16,7 @@ from alina.domain.runs import Run
 from alina.errors import ConfigError, SystemStateError
 
 #: wall seconds in which a proposal is usually decided and its order acknowledged
-_SETTLE_WITHIN = 10.0
+_SETTLE_WITHIN = 30.0
 _POLL = 0.1
 
 

@@ -67,8 +67,14 @@ class Home:
         if self.process is not None:
             self.process.wait(WITHIN)
 
-    def left(self) -> list[psutil.Process]:
-        """Processes of this folder that still live."""
+    def assert_nothing_is_left(self) -> None:
+        """No process of this folder lives any more; what lost its parent may take a moment to end."""
+        deadline = time.monotonic() + WITHIN
+        while left := self._living():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+
+    def _living(self) -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
             try:
@@ -134,7 +140,7 @@ def test_a_system_is_started_asked_stopped_and_read_again(home: Home) -> None:
     assert (down.code, down.json) == (0, {"stopped": True})
     assert home.process is not None
     assert home.process.wait(WITHIN) == 0
-    assert home.left() == []
+    home.assert_nothing_is_left()
     assert home.alina("status").code == 3
 
     # what was recorded is read without the system, and replayed
@@ -148,7 +154,7 @@ def test_a_system_is_started_asked_stopped_and_read_again(home: Home) -> None:
         replayed = home.alina("replay", name, "--json")
         assert (replayed.code, replayed.json["equal"]) == (0, True), replayed.err
     assert home.alina("replay", "abc").code == 2
-    assert home.left() == []
+    home.assert_nothing_is_left()
 
     change_what_was_answered(home)
     different = home.alina("replay", decision_id)
@@ -177,7 +183,7 @@ def test_a_killed_system_is_reported_and_cleaned_up(home: Home) -> None:
     home.process.wait(WITHIN)
     assert home.alina("status").code == 1  # the servers outlive it
     assert home.alina("down", "--json").json == {"stopped": True}
-    assert home.left() == []
+    home.assert_nothing_is_left()
     assert home.alina("down", "--json").json == {"stopped": False}
 
 
@@ -189,7 +195,7 @@ def test_a_start_that_is_interrupted_leaves_no_server(home: Home) -> None:
         time.sleep(0.01)
     home.process.send_signal(signal.SIGTERM)
     assert home.process.wait(WITHIN) in (0, 130)
-    assert home.left() == []
+    home.assert_nothing_is_left()
 
 
 def test_a_venue_alone_says_where_it_is(home: Home) -> None:
