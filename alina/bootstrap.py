@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psutil
 from pydantic import SecretStr
+from sqlalchemy import NullPool
 from sqlalchemy.orm import Session, sessionmaker
 
 from alina.agents.base import Agent, load_agent
@@ -484,10 +485,12 @@ def prepare_database(settings: Settings, urls: Connections) -> None:
 
 def prepare_ledger(settings: Settings, *, database_url: str) -> None:
     """The rows that everything refers to: the account, the agents and their first prompts. Idempotent."""
-    with make_unit_of_work(database_url)() as uow:
-        uow.ledger.ensure_account(settings.system.account)
+    engine = make_engine(database_url, poolclass=NullPool)  # no connection stays open for what is done once
+    with transaction(session_factory(engine)) as session:
+        ledger = Ledger(session)
+        ledger.ensure_account(settings.system.account)
         for agent in make_agents(settings).values():
-            uow.ledger.ensure_revision(
+            ledger.ensure_revision(
                 agent.name, system=agent.system_prompt, template=agent.user_template, author="person"
             )
-            uow.ledger.ensure_agent(agent.name, kind=type(agent).__name__, prompt=agent.name)
+            ledger.ensure_agent(agent.name, kind=type(agent).__name__, prompt=agent.name)

@@ -59,7 +59,7 @@ def server_folder() -> Iterator[DataFolder]:
 @pytest.fixture(scope="session")
 def postgres_server(server_folder: DataFolder) -> Iterator[str]:
     """The URL of a server for the session, as a role that may do everything."""
-    server = EmbeddedPostgres(server_folder, settings={"fsync": "off"})
+    server = EmbeddedPostgres(server_folder, settings={"fsync": "off", "max_connections": "200"})
     yield server.start()
     server.stop()
 

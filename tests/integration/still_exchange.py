@@ -1,15 +1,18 @@
 """An exchange whose market stands still and answers at once: for what is about the kernel and the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 
 from alina import bootstrap
 from alina.config import Settings
 from alina.domain.market import Balance, Balances, BookLevel, Market, OrderBook, Ticker
 from alina.domain.ports import Exchange
 from alina.llm.scripted import ScriptedModel
-from alina.orchestrator.runtime import Runtime
+from alina.orchestrator.runtime import Runtime, UnitOfWork
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -78,6 +81,12 @@ def listing(symbols: Sequence[str]) -> dict[str, object]:
     return {"symbols": tuple(symbols), "exchange": {"mode": "live"}}
 
 
+@cache
+def _units_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+    """One engine a database, however many runtimes: each would keep connections until it is collected."""
+    return bootstrap.make_unit_of_work(database_url)
+
+
 def still_runtime(settings: Settings, database_url: str, exchange: StillExchange) -> Runtime:
     """A runtime on it, its account and agent prepared; what it sends is dropped."""
     runtime = bootstrap.make_runtime(
@@ -89,4 +98,4 @@ def still_runtime(settings: Settings, database_url: str, exchange: StillExchange
         model=lambda: ScriptedModel("none", b'{"text": "hold"}', context_length=2048, threads=1),
     )
     bootstrap.prepare_ledger(settings, database_url=database_url)
-    return runtime
+    return replace(runtime, unit_of_work=_units_of_work(database_url))

@@ -1,13 +1,16 @@
 """The schema that the migrations make is the schema that the tables declare."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from celery.backends.database.models import ResultModelBase
-from sqlalchemy import Connection, Engine, NullPool, inspect, text
+from sqlalchemy import Connection, Engine, NullPool, TextClause, inspect, text
 
+from alina import bootstrap
+from alina.config import Settings
 from alina.db import migrations
 from alina.db.engine import make_engine
 from alina.db.tables import Base
@@ -86,3 +89,22 @@ def _catalogue(connection: Connection) -> list[list[tuple[object, ...]]]:
     """Columns, constraints and indexes as Postgres itself writes them, alembic's own table aside."""
     found = [connection.execute(text(query)).all() for query in (_COLUMNS, _CONSTRAINTS, _INDEXES)]
     return [[tuple(row) for row in rows if "alembic_version" not in row[0]] for rows in found]
+
+
+def test_what_is_prepared_once_leaves_no_connection_open(database_url: str, engine: Engine) -> None:
+    migrations.upgrade(database_url)
+
+    bootstrap.prepare_ledger(Settings(), database_url=database_url)
+
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + 200
+    while _scalar(engine, others):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _scalar(engine: Engine, statement: TextClause) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(statement) or 0)
