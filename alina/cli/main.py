@@ -26,6 +26,7 @@ from alina.cli import (
     reading,
     running,
     setup,
+    spending,
     stopping,
     venue,
 )
@@ -55,6 +56,7 @@ for command in (
     reading.decisions,
     reading.trades,
     reading.replay,
+    spending.spending,
     venue.venue,
     markets.markets,
     markets.balance,

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -10,10 +12,22 @@ from sqlalchemy import ColumnElement, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from alina.db.tables import ModelSpendingRow
+from alina.domain.records import Record
 from alina.llm.budget import Call, Spent, Totals
 
 #: of the advisory lock under which calls are reserved; held for a sum and an insert
 _LOCK = 0x6D6F6465
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentBy(Record):
+    """What one agent's calls to one model took."""
+
+    agent: str
+    model: str
+    #: calls that run now or ended unknown: each is counted at its most
+    unsettled: int
+    spent: Spent
 
 
 class PostgresSpending:
@@ -44,6 +58,18 @@ class PostgresSpending:
         changed = update(ModelSpendingRow).where(ModelSpendingRow.id == call_id)
         with self._transaction() as session:
             session.execute(changed.values(is_settled=True, **_columns(spent)))
+
+    def of_day(self, day: date) -> list[SpentBy]:
+        """Who spent what on this UTC day, by agent and model. Raises DatabaseUnavailable."""
+        row = ModelSpendingRow
+        who, open_calls = (row.agent, row.model), func.count().filter(row.is_settled.is_(False))
+        query = select(*who, open_calls, *_sums(row.day == day)).where(row.day == day)
+        with self._transaction() as session:
+            found = session.execute(query.group_by(*who).order_by(*who)).all()
+        return [
+            SpentBy(agent=agent, model=model, unsettled=unsettled, spent=_spent(sums))
+            for agent, model, unsettled, *sums in found
+        ]
 
 
 def _columns(spent: Spent) -> dict[str, Any]:

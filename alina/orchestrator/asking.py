@@ -6,6 +6,7 @@ from uuid import UUID
 from alina.domain.runs import Answer, CompletionRequest, Message
 from alina.errors import ConfigError
 from alina.llm import streaming
+from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime
 
 SYSTEM_PROMPT = "You answer questions about trading on the crypto spot market, briefly and in plain words."
@@ -31,7 +32,8 @@ def ask(runtime: Runtime, question: str, *, answer_id: UUID) -> Answer:
             deadline_seconds=Decimal(str(models.deadline.total_seconds())),
         )
         stream.begin(1)
-        completion = runtime.model().complete(request, stream.text)
+        with on_behalf_of("person"):
+            completion = runtime.model().complete(request, stream.text)
     stream.end(completion)
     return Answer.of(completion)
 
