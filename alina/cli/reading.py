@@ -133,12 +133,16 @@ def replay(
     Example: alina replay 3f9a1c
     """
     from alina import bootstrap
-    from alina.cli.database import open_ledger
+    from alina.cli.database import open_database
+    from alina.db.engine import transaction
+    from alina.ledger import Ledger
+    from alina.llm.catalogue import ModelCatalogue
     from alina.orchestrator.replay import is_same
     from alina.orchestrator.replay import replay as ask_again
 
     settings = settings_of(context)
-    with open_ledger(settings) as ledger:
+    with open_database(settings) as sessions, transaction(sessions) as session:
+        ledger, catalogue = Ledger(session), ModelCatalogue(session)
         run_id = ledger.find_run(decision)
         if run_id is None:
             raise ModelError(
@@ -146,7 +150,11 @@ def replay(
                 "`alina decisions` shows why"
             )
         run = ledger.run(run_id)
-    calls = ask_again(run, cache(lambda identity: bootstrap.make_model(settings, like=identity)))
+        # another may be active by now: the one that decided is known by its file's hash
+        known = {call.completion.model: catalogue.of_file(call.completion.model.sha256) for call in run.calls}
+    calls = ask_again(
+        run, cache(lambda then: bootstrap.make_model(settings, like=then, registered=known[then]))
+    )
     if as_json:
         is_equal, changed = (
             all(call.is_equal for call in calls),
