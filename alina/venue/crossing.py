@@ -5,7 +5,7 @@ better price, then the older order. The resting orders of one side get of one ca
 of the book then holds: what is left waits for the next candle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from heapq import heappop, heappush
@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from alina.venue.engine import Engine
 from alina.venue.foresight import Foresight
 from alina.venue.markets import ListedMarket
-from alina.venue.orders import Side, VenueOrder
+from alina.venue.orders import Side, VenueFill, VenueOrder
 
 
 class Crossing:
@@ -30,6 +30,13 @@ class Crossing:
         self._foreseen: dict[int, tuple[VenueOrder, Foresight]] = {}
         #: end of a candle, and what resting orders of a symbol and side got of it
         self._given: dict[tuple[str, Side], tuple[int, Decimal]] = {}
+
+    def resume(self, symbol: str, fills: Iterable[VenueFill], now: int) -> None:
+        """Count what resting orders got of a symbol's running candle before a venue was started again."""
+        candle_end = self._markets[symbol].replay.candle_end(now)
+        for fill in fills:
+            if fill.is_maker:
+                self._count(symbol, fill.side, candle_end, fill.quantity)
 
     def match(self, since: int, until: int) -> None:
         """Fill or trigger what the path reached in (since, until]."""
@@ -83,10 +90,12 @@ class Crossing:
         quantity = min(order.remaining, self._on_offer(market, order, candle_end, moment))
         if quantity:
             self._engine.fill_resting(order.order_id, market.rules, moment, quantity)
-            key = (order.symbol, order.side)
-            end, given = self._given.get(key, (candle_end, Decimal(0)))
-            self._given[key] = (candle_end, quantity + (given if end == candle_end else 0))
+            self._count(order.symbol, order.side, candle_end, quantity)
         return max(moment, candle_end - 1)
+
+    def _count(self, symbol: str, side: Side, candle_end: int, quantity: Decimal) -> None:
+        end, given = self._given.get((symbol, side), (candle_end, Decimal(0)))
+        self._given[symbol, side] = (candle_end, quantity + (given if end == candle_end else 0))
 
     def _on_offer(self, market: ListedMarket, order: VenueOrder, candle_end: int, moment: int) -> Decimal:
         """What the other side of the book holds, less what resting orders got of this candle already."""

@@ -86,6 +86,9 @@ class LocalExchange:
             next_trade_id=trade_id,
         )
         self._crossing = Crossing(self.engine, self.markets)
+        for symbol, market in self.markets.items():
+            opened = market.replay.candle_end(clock.matched_ms) - market.replay.interval_ms
+            self._crossing.resume(symbol, self.store.fills_since(symbol, opened), clock.matched_ms)
         self.time: MarketTime = (
             beside.time if beside else MarketTime(clock.lease_ms, end, spec.speed, monotonic_ns)
         )

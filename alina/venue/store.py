@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -199,6 +200,14 @@ class Store:
         conditions |= page.conditions("trade_id", "executed_ms")
         rows = self._select("fills", "trade_id", conditions, newest=page.is_newest, limit=page.limit)
         return [_record(VenueFill, row) for row in rows]
+
+    def fills_since(self, symbol: str, start_ms: int) -> Iterable[VenueFill]:
+        """Every trade of `symbol` from a moment on, newest first."""
+        rows = self._connection.execute(
+            "SELECT * FROM fills WHERE symbol = ? ORDER BY trade_id DESC", (symbol,)
+        )
+        fills = (_record(VenueFill, row) for row in rows)
+        return takewhile(lambda fill: fill.executed_ms >= start_ms, fills)
 
     def _select(
         self, table: str, key: str, conditions: Mapping[str, object], *, newest: bool, limit: int

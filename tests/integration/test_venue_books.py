@@ -272,6 +272,26 @@ def test_a_price_reached_just_before_a_kill_still_fills_the_order_after_it(
     again.close()
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_resting_orders_got_of_a_candle_is_gone_after_a_kill_too(
+    spec: VenueSpec, wall: Steady, is_killed: bool
+) -> None:
+    rich = replace(spec, balances={"USDT": Decimal(10_000_000)})
+    venue = LocalExchange(rich, monotonic_ns=wall)
+    for price in ("90", "85"):  # each asks for more than the book holds at once
+        venue.place(replace(limit(Side.BUY, price), quantity=Decimal(5000)), venue.advance())
+    wall.pass_ms(12_000)
+    venue.advance()  # the price is between the two
+    if is_killed:
+        killed(venue)
+        venue = LocalExchange(rich, monotonic_ns=wall)
+    wall.pass_ms(20_000)
+    venue.advance()
+    fills = venue.store.fills("BTCUSDT", Page())
+    assert [fill.price for fill in fills if fill.executed_ms < BEGIN + HOUR - 1] == [Decimal(90)]
+    venue.close()
+
+
 def test_at_the_end_of_the_data_time_stands_still_and_the_market_is_closed(
     venue: LocalExchange, wall: Steady
 ) -> None:
