@@ -35,6 +35,7 @@ from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
 from alina.exchange.candle_store import CandleStore
 from alina.ledger import Ledger
+from alina.llm.answers import AnswerCache, CachedModel
 from alina.llm.budget import Budgeted, ProcessSpending, Spending
 from alina.llm.catalogue import ModelCatalogue
 from alina.llm.choice import ChosenModel
@@ -379,16 +380,31 @@ def make_sessions(database_url: str) -> sessionmaker[Session]:
 
 
 def make_chosen_model(
-    settings: Settings, sessions: sessionmaker[Session], pool: ModelPool | None = None
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    pool: ModelPool | None = None,
+    redis_url: str | None = None,
 ) -> ChosenModel:
-    """The model that is active in the registry, else `models.default`; resolved once a task."""
+    """The model that is active in the registry, else `models.default`; resolved once a task.
+
+    With a Redis it is asked an equal question once; the rest of this process's model calls stay as they are.
+    """
     pool = pool or make_pool(settings)
     spending = PostgresSpending(functools.partial(transaction, sessions))
 
+    cache = make_answer_cache(settings, redis_url)
+
     def opened(registered: RegisteredModel | None) -> Model:
-        return make_model(settings, registered=registered, pool=pool, spending=spending)
+        model = make_model(settings, registered=registered, pool=pool, spending=spending)
+        return CachedModel(model, cache) if cache else model
 
     return ChosenModel(lambda: _active(sessions), opened)
+
+
+def make_answer_cache(settings: Settings, redis_url: str | None) -> AnswerCache | None:
+    """The answers that all processes with this Redis share; None where none are kept."""
+    life, slots = settings.models.answers_kept, settings.models.answers_max
+    return AnswerCache(redis_url, life=life, slots=slots) if redis_url and life else None
 
 
 def _active(sessions: sessionmaker[Session]) -> RegisteredModel | None:
@@ -442,7 +458,7 @@ def make_runtime(
         clock=clock or make_clock(settings),
         exchange=exchange or make_exchange(settings, keys, redis_url),
         unit_of_work=_units_of_work(sessions),
-        model=model or make_chosen_model(settings, sessions),
+        model=model or make_chosen_model(settings, sessions, redis_url=redis_url),
         agents=make_agents(settings) if agents is None else agents,
         tools=load_tools(settings.tools) if tools is None else tools,
         send=send,

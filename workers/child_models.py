@@ -34,7 +34,8 @@ class ChildModels:
     @cached_property
     def chosen(self) -> ChosenModel:
         """What the tasks of this child ask."""
-        return bootstrap.make_chosen_model(self._settings, self.sessions, self.pool)
+        redis_url = bootstrap.broker_url(self._settings)
+        return bootstrap.make_chosen_model(self._settings, self.sessions, self.pool, redis_url)
 
     def begin_task(self) -> None:
         """The task that begins now may be the first after another model was activated."""

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from alina import bootstrap
 from alina.config import load_settings
 from alina.errors import AlinaError
+from alina.llm.answers import cache_counts
 from alina.orchestrator.halting import is_stopped
 from alina.queues import QUEUES
 
@@ -21,14 +22,19 @@ _GAUGES = frozenset({"open_positions", "trading_state", "stop_file"})
 class PathCollector(Collector):
     """Turns the ledger's counts and the queues' lengths into metrics.
 
-    `counts` gives "name" or "name:label" -> number, as `Ledger.counts` does.
+    `counts` gives "name" or "name:label" -> number, as `Ledger.counts` does; `answers` how often the cache
+    of answers had one, by result.
     """
 
     def __init__(
-        self, counts: Callable[[], Mapping[str, int]], lengths: Callable[[], Mapping[str, int]]
+        self,
+        counts: Callable[[], Mapping[str, int]],
+        lengths: Callable[[], Mapping[str, int]],
+        answers: Callable[[], Mapping[str, int]],
     ) -> None:
         self._counts = counts
         self._lengths = lengths
+        self._answers = answers
 
     def collect(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("alina_up", "1 while the part answers", labels=["part"])
@@ -59,7 +65,12 @@ class PathCollector(Collector):
         family = GaugeMetricFamily("celery_queue_length", "messages waiting", labels=["queue_name"])
         for queue, length in self._lengths().items():
             family.add_metric([queue], length)
-        return [family]
+        cache = CounterMetricFamily(
+            "alina_answer_cache", "questions that the cache of answers was asked", labels=["result"]
+        )
+        for result, times in self._answers().items():
+            cache.add_metric([result], times)
+        return [family, cache]
 
 
 def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
@@ -81,7 +92,11 @@ def serve(port: int, address: str = "127.0.0.1") -> None:
             return {**uow.ledger.counts(), "stop_file": int(is_stopped(settings.stop_file))}
 
     registry = CollectorRegistry()
-    registry.register(PathCollector(counts, lambda: {queue: broker.llen(queue) for queue in QUEUES}))
+
+    def lengths() -> Mapping[str, int]:
+        return {queue: broker.llen(queue) for queue in QUEUES}
+
+    registry.register(PathCollector(counts, lengths, lambda: cache_counts(broker)))
     start_http_server(port, addr=address, registry=registry)
     Event().wait()
 

@@ -4,17 +4,16 @@ What if the process dies here? A line is written whole or is the last one and to
 dropped, and its question is asked again. So a run that was interrupted goes through its answers at once.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from alina.domain.ports import Model
 from alina.domain.runs import Completion, CompletionRequest, ModelIdentity
+from alina.llm.answers import answer_key
 
 
 class KeptAnswers:
@@ -57,22 +56,6 @@ class KeptAnswers:
             size = file.tell()
             torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
             file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
-
-
-def answer_key(identity: ModelIdentity, request: CompletionRequest) -> str:
-    """SHA-256 over all that the text depends on: weights, engine, prompt, schema and parameters."""
-    asked = {
-        "model": [identity.sha256, identity.backend, identity.build],
-        "layout": [identity.context_length, identity.threads],
-        "messages": [[message.role, message.content] for message in request.messages],
-        "schema": request.json_schema,
-        "parameters": [request.max_tokens, _plain(request.temperature), request.seed],
-    }
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
-def _plain(value: Decimal) -> str:
-    return f"{value.normalize():f}"
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

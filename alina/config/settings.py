@@ -417,6 +417,10 @@ class Models(Section):
     max_tokens: int = Field(160, ge=32, description="of one answer")
     temperature: Fraction = Field(Decimal("0.5"), description="0: the likeliest answer")
     deadline: Duration = Field(timedelta(seconds=60), description="wall time of one answer")
+    answers_kept: Duration | None = Field(
+        timedelta(days=1), description="equal questions are answered from Redis; null: asked anew"
+    )
+    answers_max: int = Field(2000, ge=1, le=100_000, description="answers kept, at most 16 KB each")
     fallback: tuple[str, ...] = Field(
         (), description="models asked in turn where the one before cannot answer"
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from alina.backtest.answers import KeptAnswers, answer_key
+from alina.backtest.answers import KeptAnswers
 from alina.domain.runs import CompletionRequest, Message
+from alina.llm.answers import answer_key
 from alina.llm.scripted import ScriptedModel
 
 MODEL = ScriptedModel("a.jsonl", b'{"text": "one"}\n{"text": "two"}\n', context_length=512, threads=1)
