@@ -32,7 +32,7 @@ REQUEST = CompletionRequest(
     max_tokens=20,
     temperature=Decimal(0),
     seed=1,
-    deadline_seconds=Decimal(10),
+    deadline_seconds=Decimal(200),
 )
 
 

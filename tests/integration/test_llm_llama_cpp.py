@@ -36,7 +36,7 @@ def request(number: int) -> CompletionRequest:
         max_tokens=8,
         temperature=Decimal("0.8") if number % 3 else Decimal(0),
         seed=number % 4,
-        deadline_seconds=Decimal(60),
+        deadline_seconds=Decimal(200),
     )
 
 

@@ -38,7 +38,7 @@ REQUEST = CompletionRequest(
     max_tokens=60,
     temperature=Decimal("0.7"),
     seed=1,
-    deadline_seconds=Decimal(30),
+    deadline_seconds=Decimal(200),
 )
 NAMES = ("openai", "anthropic")
 
@@ -425,7 +425,7 @@ def ask(model: Model, answer_type: type[BaseModel] = Answer) -> "structured.Stru
         max_tokens=60,
         temperature=Decimal(0),
         seed=1,
-        deadline_seconds=Decimal(30),
+        deadline_seconds=Decimal(200),
     )
 
 

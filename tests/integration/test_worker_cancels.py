@@ -75,7 +75,7 @@ def worker(
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(60)
+        process.wait(200)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -45,7 +45,7 @@ class Worker:
     def results(self, sent: "list[AsyncResult[Any]]") -> list[Any]:
         """What they return, each within the deadline."""
         self.wait_until(lambda: all(one.ready() for one in sent))
-        return [one.get(timeout=10) for one in sent]
+        return [one.get(timeout=200) for one in sent]
 
     def wait_until(self, holds: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -91,7 +91,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(60)
+        process.wait(200)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

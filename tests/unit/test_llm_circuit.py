@@ -119,7 +119,7 @@ def test_of_many_threads_exactly_one_probes(circuit: Circuit, clock: Clock) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert len(probes) == 1
     succeed(circuit)
 
