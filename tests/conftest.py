@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -96,12 +96,18 @@ def redis_url(redis_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def q8_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model at eight bits a weight, made by llama.cpp's own quantiser."""
-    return quantised(tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct.Q8_0.gguf", "Q8_0")
+    """The shipped model at eight bits a weight."""
+    return _quantised(tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct.Q8_0.gguf", "Q8_0")
 
 
-def quantised(path: Path, kind: str) -> Path:
-    """The shipped model with weights of another type, in a process of its own: the quantiser prints a lot."""
+@pytest.fixture(scope="session")
+def quantised() -> Callable[[Path, str], Path]:
+    """Writes the shipped model with weights of another type, by llama.cpp's own quantiser."""
+    return _quantised
+
+
+def _quantised(path: Path, kind: str) -> Path:
+    """In a process of its own: the quantiser prints a lot."""
     code = (
         "import ctypes, sys, llama_cpp\n"
         "options = llama_cpp.llama_model_quantize_default_params()\n"
