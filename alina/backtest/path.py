@@ -35,7 +35,8 @@ class Path:
 
     def bounds(self, since: int, until: int) -> tuple[float, float]:
         """Between which prices it stays in [since, until]."""
-        first, last = (max(bisect_right(self._times, moment) - 1, 0) for moment in (since, until))
+        first = max(bisect_right(self._times, since) - 1, 0)
+        last = max(bisect_right(self._times, until, first) - 1, 0)
         lows, highs = self._low[first : last + 1], self._high[first : last + 1]
         if len(lows) < _FEW:
             return min(lows.tolist()), max(highs.tolist())

@@ -42,6 +42,8 @@ class WorthKeeper:
         self._held: Mapping[str, Decimal] = {}
         #: of what is recorded: the day of the newest tick, its worth, that at the day's start, the highest
         self._day, self._newest, self._start, self._peak = -1, 0.0, 0.0, 0.0
+        #: of the holdings now, by the first and the last tick, the newest only
+        self._bounds_of: dict[tuple[int, int], tuple[float, float]] = {}
         self._has_traded = False
         self._is_watching = True
         #: when and why the losses called for a step back; empty: they never did
@@ -59,7 +61,9 @@ class WorthKeeper:
             if (base := symbol.partition("/")[0]) in balances and balances[base].total
         }
         cash = balances[self._quote].total if self._quote in balances else Decimal(0)
-        self._has_traded |= (cash, held) != (self._cash, self._held)
+        if (cash, held) != (self._cash, self._held):
+            self._has_traded = True
+            self._bounds_of.clear()
         self._cash, self._held = cash, held
 
     def record(self) -> None:
@@ -102,8 +106,9 @@ class WorthKeeper:
         self._next = last + self._interval
 
     def _record(self, tick: int) -> None:
-        prices = {symbol: self._world.markets[symbol].replay.price(tick) for symbol in self._held}
-        holdings = sum((amount * prices[symbol] for symbol, amount in self._held.items()), Decimal(0))
+        markets = self._world.markets
+        values = (amount * markets[symbol].replay.price(tick) for symbol, amount in self._held.items())
+        holdings = sum(values, Decimal(0))
         account = self._world.runtime.account
         self._world.ledger.record_equity(
             Equity(account=account, as_of=utc_from_ms(tick), cash=self._cash, holdings=holdings)
@@ -151,12 +156,15 @@ class WorthKeeper:
         return np.asarray(is_loss | (drawdown >= (float(most) if most is not None else np.inf) - _DOUBT))
 
     def _bounds(self, until: int) -> tuple[float, float]:
-        """Between which the worth stays from the first unrecorded tick on."""
-        low = high = float(self._cash)
-        for symbol, amount in self._held.items():
-            least, most = self._path(symbol).bounds(self._next, until)
-            low, high = low + float(amount) * least, high + float(amount) * most
-        return low, high
+        """Between which the worth stays from the first unrecorded tick to the last one."""
+        ticks = self._next, until - (until - self._next) % self._interval
+        if ticks not in self._bounds_of:
+            low = high = float(self._cash)
+            for symbol, amount in self._held.items():
+                least, most = self._path(symbol).bounds(*ticks)
+                low, high = low + float(amount) * least, high + float(amount) * most
+            self._bounds_of = {ticks: (low, high)}
+        return self._bounds_of[ticks]
 
     def _ticks(self, until: int) -> Times:
         return np.arange(self._next, until + 1, self._interval)

@@ -52,6 +52,9 @@ class Replay:
         is_on_grid = not Decimal(1).scaleb(-series.price_decimals) % tick_size
         bars = series.bars if is_on_grid else BarColumns.of(map(self._on_grid, series.bars))
         self._bar = lru_cache(_KEPT)(bars.__getitem__)
+        #: what the path runs through, in this order
+        self._corners = (bars.open, bars.low, bars.high, bars.close)
+        self._volumes = bars.volume
         self._opens = bars.open_ms.data  # of a view of memory an item is an int, and quick to get
         self._lows, self._highs = bars.low.floats, bars.high.floats
         if not self._lows.min() > 0:
@@ -61,11 +64,14 @@ class Replay:
 
     def price(self, now: int) -> Decimal:
         """The last price, on the tick grid."""
-        bar = self._bar(self._index(now))
-        if now >= bar.open_ms + self.interval_ms:
-            return bar.close
-        leg = self._legs(bar)[3 * (now - bar.open_ms) // self.interval_ms]
-        return self._round(leg.at(now))
+        index = self._index(now)
+        passed = now - self._opens[index]
+        if passed >= self.interval_ms:
+            return self._corners[-1][index]
+        third = 3 * passed // self.interval_ms
+        start_ms, end_ms = self.interval_ms * third // 3, self.interval_ms * (third + 1) // 3
+        leg = Leg(start_ms, self._corners[third][index], end_ms, self._corners[third + 1][index])
+        return self._round(leg.at(passed))
 
     def as_of(self, now: int) -> int:
         """The price is always that of now."""
@@ -83,7 +89,7 @@ class Replay:
         """The volume (base) of the newest candle that is closed."""
         index = self._index(now)
         closed = now >= self._opens[index] + self.interval_ms
-        return self._bar(index if closed else max(index - 1, 0)).volume
+        return self._volumes[index if closed else max(index - 1, 0)]
 
     def first_at_or_below(self, price: Decimal, since: int, until: int) -> int | None:
         """The first moment in (since, until] at which the price is not above `price`."""

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from alina.backtest import loop
 from alina.backtest.runtime import make_world
-from alina.config import Settings
+from alina.config import Settings, render_config
+from alina.config.settings import Trading
 from alina.log import configure_logging
 from alina.venue.candles_csv import Series, load_series
 
@@ -77,24 +78,48 @@ def published(series: Series, cash: float = 10) -> int:
     return len(Backtest(frame, Crossing, cash=cash, commission=0.001).run()["_trades"])
 
 
-def test_candles_a_second_of_the_rule_agent(pairs: dict[str, Series]) -> None:
-    candles = sum(len(series.bars) for series in pairs.values())
+def timed_run(pairs: dict[str, Series], **trading: object) -> tuple[float, int, int]:
+    """Seconds of the processor that one run takes, its cycles and its closed trades."""
+    world = make_world(settings().model_copy(update={"trading": Trading(**trading)}), pairs, agent="rule")
+    begin = time.process_time()
+    trades = len(loop.run(world).trades)
+    took = time.process_time() - begin
+    return took, len(world.ledger.runs(limit=MILLION)), trades
+
+
+def timed_command(tmp_path: Path) -> float:
+    """Seconds of the whole command, from its start to its report."""
+    command = [sys.executable, "-m", "alina.cli.main", "backtest", "--agent", "rule", "--cash", "10"]
+    for file in CANDLES.glob("*-5m.csv"):
+        command += ["--data", f"{file.stem.split('-')[1].replace('_', '/')}={file}"]
+    (tmp_path / "config.yaml").write_text(render_config())
     begin = time.perf_counter()
-    world = make_world(settings(), pairs, agent="rule")
-    built = time.perf_counter()
-    outcome = loop.run(world)
-    ran = time.perf_counter()
-    for series in pairs.values():
-        published(series)
-    ended = time.perf_counter()
-    table = Table("engine", "candles/s", title=f"{candles:,} candles, {len(outcome.trades)} trades")
-    table.add_row("alina, the run", f"{candles / (ran - built):,.0f}")
-    table.add_row("alina, with building the markets", f"{candles / (ran - begin):,.0f}")
-    table.add_row("backtesting, its own loop", f"{candles / (ended - ran):,.0f}")
-    table.add_row("freqtrade, a figure", f"{FREQTRADE:,}")
-    table.add_row("target", f"{TARGET:,}")
+    subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, cwd=tmp_path)
+    return time.perf_counter() - begin
+
+
+def test_candles_a_second_of_the_rule_agent(pairs: dict[str, Series], tmp_path: Path) -> None:
+    candles = sum(len(series.bars) for series in pairs.values())
+    trading, cycles, trades = timed_run(pairs)
+    idle, none, _ = timed_run(pairs, rule={"rsi_max": 1})  # no entry is ever weak enough
+    assert trades
+    assert not none
+    begin = time.process_time()
+    theirs = sum(published(series) for series in pairs.values())
+    published_took = time.process_time() - begin
+    whole = timed_command(tmp_path)
+    table = Table("engine", "candles/s", "trades", title=f"{candles:,} candles of {len(pairs)} markets")
+    table.add_row("alina, the run", f"{candles / trading:,.0f}", f"{trades}")
+    table.add_row("alina, an agent that never trades", f"{candles / idle:,.0f}", "0")
+    table.add_row("alina, the whole command with its report", f"{candles / whole:,.0f}", f"{trades}")
+    table.add_row("backtesting, its own loop", f"{candles / published_took:,.0f}", f"{theirs}")
+    table.add_row("freqtrade, a figure", f"{FREQTRADE:,}", "")
+    table.add_row("target", f"{TARGET:,}", "")
     Console().print(table)
-    assert outcome.trades
+    Console().print(
+        f"a bar that is decided: {(trading - idle) / cycles * 1e6:,.0f} us, proposal, review and order in it "
+        f"({cycles:,} of them); a bar that is not: {idle / candles * 1e6:.2f} us"
+    )
 
 
 _TEN_MARKETS = """
