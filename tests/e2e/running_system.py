@@ -59,8 +59,8 @@ CONFIG = """\
 system: {data_folder: data}
 execution: {concurrency: 1, soft_shutdown: 3s, settle_after: 5s}
 market: {poll_interval: 500ms, venue: {speed: '3600'}}
-trading: {gate_always_ask: true, max_holding: 6h, proposal_ttl: 12h}
-risk: {max_price_age: 6h, cooldown: 1m, max_daily_volume: null, max_order_rate: null, duplicate_window: null,
+trading: {gate_always_ask: true, max_holding: 6h, proposal_ttl: 48h}
+risk: {max_price_age: 24h, cooldown: 1m, max_daily_volume: null, max_order_rate: null, duplicate_window: null,
   max_stop_losses: null, max_symbol_stop_losses: null, max_losses_in_a_row: null}
 models: {default: 'scripted:answers.jsonl', threads: 1}
 error_handling: {stuck_after: 3s, safe_mode_errors: 100000}
