@@ -94,9 +94,13 @@ class NativeModel:
 
     def spelt(self, token: int) -> bytes:
         """The token's part of the text, in UTF-8; a character may go on in the next one's."""
-        buffer = ctypes.create_string_buffer(128)
-        length = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, 128, 0, False)
-        return buffer.raw[: max(length, 0)]
+        room = 128
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, room, 0, False)
+            if length >= 0:
+                return buffer.raw[:length]
+            room = -length
 
     def name_of(self, token: int) -> str:
         """The token as the vocabulary has it; empty for none."""
