@@ -57,7 +57,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     ):
         try:
             address = _address(process, log)
-            models = {"context_length": 512, "providers": {"llama_cpp": {"base_url": f"{address}/v1"}}}
+            provider = {"base_url": f"{address}/v1", "read_timeout": "200s", "connect_timeout": "60s"}
+            models = {"context_length": 512, "providers": {"llama_cpp": provider}}
             source = f"provider:llama_cpp/{model_path(SHIPPED).name}"
             yield open_provider(source, Models.model_validate(models), lambda *_: None)
         finally:

@@ -50,7 +50,8 @@ def door() -> Iterator[ModelDoor]:
 
 
 def model_at(door: ModelDoor, name: str = "openai", **options: Any) -> Model:
-    models = Models.model_validate({"providers": {name: {"base_url": door.address, **options}}})
+    patient = {"base_url": door.address, "connect_timeout": "60s", "read_timeout": "60s"}
+    models = Models.model_validate({"providers": {name: {**patient, **options}}})
     return open_provider(f"provider:{name}/some-model", models, lambda *_: KEY)
 
 

@@ -17,8 +17,7 @@ from redis import Redis
 from system import NOW, RunningVenue, System, system
 
 from alina.config import load_settings
-from alina.domain.runs import RunState
-from alina.orchestrator.cycle import run_id_for
+from alina.domain.runs import RunState, run_id_for
 from alina.queues import INFERENCE, PendingRun, make_celery, send
 
 VENUE_SYMBOLS = 1
@@ -38,12 +37,14 @@ def one(venue: RunningVenue, ledger_url: str, door: ModelDoor, tmp_path: Path) -
     told = prepared.runtime.settings
     config = {
         "system": {"data_folder": str(venue.home), "account": told.system.account},
-        "execution": {"concurrency": 1},
+        # nothing but the cancellation ends the answer, however slow the machine is
+        "execution": {"concurrency": 1, "task_soft_time_limit": "300s", "task_time_limit": "320s"},
         "market": {"symbols": [prepared.symbol], "venue": {"data": [f"{prepared.symbol}=candles.csv"]}},
         "trading": {"gate_always_ask": True},
         "models": {
             "default": "provider:mine/some-model",
-            "providers": {"mine": {"base_url": door.address}},
+            "deadline": "290s",
+            "providers": {"mine": {"base_url": door.address, "read_timeout": "290s"}},
         },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
