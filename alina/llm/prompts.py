@@ -31,6 +31,15 @@ def render(revision: PromptRevision, context: Mapping[str, Any]) -> tuple[Messag
     )
 
 
+def check(revision: PromptRevision) -> None:
+    """Raise ConfigError naming prompt and line for what no context could be rendered with."""
+    for part, source in (("system", revision.system), ("template", revision.template)):
+        try:
+            _environment().from_string(source)
+        except TemplateSyntaxError as error:
+            raise _fault(_place(revision, part), error.lineno, error.message) from error
+
+
 def fence(text: object, limit: int = _FENCE_LIMIT) -> str:
     """Outside text as one line of data in « », without control characters, at most `limit` long."""
     visible = "".join(
@@ -42,14 +51,22 @@ def fence(text: object, limit: int = _FENCE_LIMIT) -> str:
 
 
 def _rendered(revision: PromptRevision, part: str, source: str, context: Mapping[str, Any]) -> str:
-    place = f"prompt {revision.prompt!r} revision {revision.number}, {part}"
+    place = _place(revision, part)
     try:
         text = _bounded(_environment().from_string(source), context, place)
     except TemplateSyntaxError as error:
-        raise ConfigError(f"{place}, line {error.lineno}: {error.message}") from error
+        raise _fault(place, error.lineno, error.message) from error
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{place}, line {_line(error)}: {error}") from error
+        raise _fault(place, _line(error), error) from error
     return text
+
+
+def _place(revision: PromptRevision, part: str) -> str:
+    return f"prompt {revision.prompt!r} revision {revision.number}, {part}"
+
+
+def _fault(place: str, line: int, fault: object) -> ConfigError:
+    return ConfigError(f"{place}, line {line}: {fault}")
 
 
 def _bounded(template: Template, context: Mapping[str, Any], place: str) -> str:

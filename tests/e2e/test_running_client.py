@@ -71,8 +71,9 @@ def test_a_run_tells_what_its_model_answers(client: Client, system: RunningSyste
         calls = uow.ledger.run(result.run_id).calls
     if end.kind is StreamKind.END:
         assert end.answer == Answer.of(calls[-1].completion)
-    else:
-        assert end.text.startswith(result.state.value)
+    else:  # a failure that was worth repeating, or an end without an answer
+        assert end.kind is StreamKind.ERROR
+        assert end.text
 
 
 @pytest.mark.parametrize(
