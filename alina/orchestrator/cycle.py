@@ -95,14 +95,15 @@ def _run(runtime: Runtime, agent: Agent, stored: Run, stream: AnswerStream) -> R
     if runtime.clock.now() - stored.as_of > runtime.settings.trading.proposal_ttl:
         late = "too late: the candle closed longer ago than trading.proposal_ttl"
         return _finish(runtime, replace(stored, state=RunState.GATED, summary=late))
-    situation, fact_ids = _situation(runtime, stored, asks_model=not isinstance(agent, Answering))
+    answering = agent if isinstance(agent, Answering) else None
+    situation, fact_ids = _situation(runtime, stored, asks_model=answering is None)
     reason = agent.gate(situation)
     if reason is None:
         return _finish(
             runtime, replace(stored, state=RunState.GATED, summary="the gate saw no reason to ask")
         )
-    if isinstance(agent, Answering):
-        return _conclude(runtime, agent, situation, agent.answer(situation), stored)
+    if answering is not None:
+        return _conclude(runtime, agent, situation, answering.answer(situation), stored)
     return _ask(runtime, agent, situation, replace(stored, fact_ids=fact_ids), stream)
 
 

@@ -84,7 +84,8 @@ def _book(quotes: Quotes, price: Decimal, volume: Decimal, lot_size: Decimal) ->
     bid, ask, distance = quotes.bid(price), quotes.ask(price), quotes.distance(price)
     lots = (volume * _LEVEL_SHARE / lot_size).to_integral_value(ROUND_FLOOR)
     quantity = max(lots, Decimal(1)) * lot_size
+    steps = [distance * n for n in range(LEVELS)]
     return Book(
-        bids=tuple(BookLevel(bid - distance * n, quantity) for n in range(LEVELS) if bid - distance * n > 0),
-        asks=tuple(BookLevel(ask + distance * n, quantity) for n in range(LEVELS)),
+        bids=tuple(BookLevel(bid - step, quantity) for step in steps if step < bid),
+        asks=tuple(BookLevel(ask + step, quantity) for step in steps),
     )
