@@ -61,9 +61,10 @@ def is_function_of_its_request(identity: ModelIdentity, request: CompletionReque
 class AnswerCache:
     """The slots in one Redis. No method raises: without Redis nothing is found and nothing kept."""
 
-    def __init__(self, redis_url: str, *, life: timedelta, slots: int) -> None:
+    def __init__(self, redis_url: str, *, life: timedelta, slots: int, timeout: float = _TIMEOUT) -> None:
+        """`timeout`: seconds that a call waits for Redis at most."""
         self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
+            redis_url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
         )
         self._life, self._slots = life, slots
         self._resting_until = 0.0

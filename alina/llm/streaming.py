@@ -39,7 +39,7 @@ _LIFE = 3600
 _WAITING = 8192
 _AT_ONCE = 256
 #: seconds
-_TIMEOUT, _LOOK = 2.0, 1.0
+_TIMEOUT, _LOOK, _CLOSING = 10.0, 1.0, 4.0
 #: stream, kind and text
 _Entry = tuple[str, str, str]
 _NEVER_AGAIN = Retry(NoBackoff(), 0)
@@ -128,7 +128,7 @@ class AnswerPublisher:
         except queue.Full:
             log.debug("a piece of an answer is lost: Redis does not keep up", stream=key)
 
-    def close(self, within: float = 2 * _TIMEOUT) -> None:
+    def close(self, within: float = _CLOSING) -> None:
         """Send what waits, for so many seconds at most."""
         if self._thread is not None:
             try:
@@ -199,8 +199,8 @@ class AnswerReader:
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(
             redis_url,
-            socket_timeout=_LOOK + 5,
-            socket_connect_timeout=5,
+            socket_timeout=_LOOK + _TIMEOUT,
+            socket_connect_timeout=_TIMEOUT,
             retry=_NEVER_AGAIN,
             decode_responses=True,
         )

@@ -63,7 +63,7 @@ class Counting:
 
 
 def cached(model: Counting, redis_url: str, slots: int = 100) -> CachedModel:
-    return CachedModel(model, AnswerCache(redis_url, life=LIFE, slots=slots))
+    return CachedModel(model, AnswerCache(redis_url, life=LIFE, slots=slots, timeout=60))
 
 
 def counts(redis_url: str) -> dict[str, int]:

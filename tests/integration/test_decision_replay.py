@@ -36,6 +36,7 @@ REQUEST = CompletionRequest(
 )
 
 
+@pytest.mark.timeout(900)  # seconds where nothing else runs, minutes where much does
 @IN_POSTGRES
 def test_twenty_decisions_of_a_worker_are_replayed_bit_for_bit_by_another(ledger: Ledger) -> None:
     pairs = stored_and_replayed(ledger, 20)
