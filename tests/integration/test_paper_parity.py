@@ -27,10 +27,9 @@ from alina.backtest.equity import Outcome
 from alina.backtest.runtime import make_world
 from alina.config import Settings
 from alina.domain.portfolio import CloseReason, Position
-from alina.domain.records import ms_from_utc
+from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.orchestrator import execution, polling, reconciliation, stops
 from alina.venue.candles_csv import HEADER, Series, load_series
-from alina.venue.clock import ReplayClock
 from alina.venue.spec import Listing, VenueSpec
 from alina.venue.synthetic import synthetic_series
 
@@ -51,6 +50,7 @@ def settings_of(home: Path, timeframe: str, **sections: dict[str, Any]) -> Setti
             "symbols": (SYMBOL,),
             "timeframe": timeframe,
             "history": HISTORY,
+            "exchange": {"timeout": "2m", "options": {"options": {"recvWindow": 60_000}}},
             "venue": {"data": (f"{SYMBOL}=candles.csv",), "balances": BALANCES},
         },
         "trading": {
@@ -58,11 +58,11 @@ def settings_of(home: Path, timeframe: str, **sections: dict[str, Any]) -> Setti
             "rule": {"ema_fast": 3, "ema_slow": 8, "rsi_period": 5, "rsi_max": 90},
             **sections.pop("trading", {}),
         },
-        # counted on the wall clock, which stands still beside this market
-        "risk": {"max_order_rate": None, **sections.pop("risk", {})},
+        # both are measured on the wall clock, which stands still beside this market
+        "risk": {"max_order_rate": None, "max_clock_drift": None, **sections.pop("risk", {})},
         "monitoring": {"reconcile_interval": "4h"},
-        # nothing waits here: what the exchange does not know is asked for again at once
-        "execution": {"stop_patience": "1ms"},
+        # a busy machine may be slow, and a stop that is stuck is seen to at once: wall time says nothing here
+        "execution": {"stop_patience": "1ms", "settle_after": "2m"},
         **sections,
     }
     return Settings(**chosen)  # type: ignore[arg-type]  # plain values, as config.yaml gives them
@@ -104,14 +104,30 @@ def backtested(settings: Settings, series: Series, monkeypatch: pytest.MonkeyPat
     return Past(outcome, moments, held, world.start_ms, world.end_ms)
 
 
+class LedClock:
+    """The venue's time as it told it last: nobody else moves it."""
+
+    moment = utc_from_ms(0)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def move(self, url: str, moment: int) -> None:
+        """Move the venue's market on, and this clock with it."""
+        body = json.dumps({"market": moment}).encode()
+        with urllib.request.urlopen(f"{url}/venue/v1/clock", data=body, timeout=120) as answer:  # noqa: S310  # loopback
+            self.moment = utc_from_ms(json.load(answer)["market"])
+
+
 class Paper(System):
     """A running system without Celery, whose market this test moves."""
 
     def come_to(self, url: str, moment: int, *, reconciling: bool) -> None:
         """What beat has done by then."""
-        body = json.dumps({"market": moment}).encode()
-        urllib.request.urlopen(f"{url}/venue/v1/clock", data=body, timeout=200).close()  # noqa: S310  # loopback
-        assert ms_from_utc(self.runtime.clock.now()) == moment
+        clock = self.runtime.clock
+        assert isinstance(clock, LedClock)
+        clock.move(url, moment)
+        assert ms_from_utc(clock.now()) == moment
         if reconciling:
             assert reconciliation.reconcile(self.runtime) == []
         else:
@@ -149,7 +165,7 @@ def paper(settings: Settings, database_url: str, candles: Path) -> Iterator[tupl
             database_url=database_url,
             send=lambda *message: sent.append(message),
             exchange=exchange,
-            clock=ReplayClock(url, refresh_seconds=0),
+            clock=LedClock(),
         )
         yield Paper(runtime, SYMBOL, sent), url
 
