@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import func, select
 
 from alina.db.engine import json_text
-from alina.db.tables import DecisionRow, OrderRow, ProposalRow, ReservationRow
+from alina.db.tables import DecisionRow, ProposalRow, ReservationRow
 from alina.domain.decisions import (
     Approved,
     Decision,
@@ -22,7 +22,7 @@ from alina.domain.decisions import (
     Verdict,
     content_hash,
 )
-from alina.domain.orders import OrderSide, OrderState, OrderType
+from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
 from alina.ledger.part import Part, Prepared, first_row, found, record_of
@@ -173,18 +173,6 @@ class Decisions(Part):
             ReservationRow.account == account, ReservationRow.asset == asset, ReservationRow.state == "held"
         )
         return self._session.scalar(held) or Decimal(0)
-
-    def last_entry_at(self, account: str, symbol: str) -> datetime | None:
-        """Market time of the newest approved buy; what the exchange rejected was no entry."""
-        query = (
-            select(func.max(DecisionRow.decided_at))
-            .join(ProposalRow, ProposalRow.id == DecisionRow.proposal_id)
-            .outerjoin(OrderRow, OrderRow.decision_id == DecisionRow.id)
-            .where(ProposalRow.account == account, ProposalRow.symbol == symbol)
-            .where(ProposalRow.side == OrderSide.BUY, DecisionRow.verdict == "approved")
-            .where(OrderRow.state.is_distinct_from(OrderState.REJECTED))
-        )
-        return self._session.scalar(query)
 
     def _refuse_other_content(self, proposal: Proposal, reviewed_hash: str) -> None:
         stored = found(self._session.get(ProposalRow, proposal.id), f"proposal {proposal.id}")
