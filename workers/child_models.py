@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from alina import bootstrap
 from alina.config import Settings
 from alina.errors import AlinaError
+from alina.llm import opening
 from alina.llm.choice import ChosenModel
 from alina.llm.pool import ModelPool
 
@@ -29,13 +30,13 @@ class ChildModels:
 
     @cached_property
     def pool(self) -> ModelPool:
-        return bootstrap.make_pool(self._settings, bootstrap.make_prefixes(self._settings))
+        return opening.make_pool(self._settings, opening.make_prefixes(self._settings))
 
     @cached_property
     def chosen(self) -> ChosenModel:
         """What the tasks of this child ask."""
         redis_url = bootstrap.broker_url(self._settings)
-        return bootstrap.make_chosen_model(self._settings, self.sessions, self.pool, redis_url)
+        return opening.make_chosen_model(self._settings, self.sessions, self.pool, redis_url)
 
     def begin_task(self) -> None:
         """The task that begins now may be the first after another model was activated."""
@@ -58,6 +59,6 @@ class ChildModels:
 
     def _warm_up(self, sessions: sessionmaker[Session], pool: ModelPool) -> None:
         try:
-            bootstrap.warm_up(self._settings, sessions, pool)
+            opening.warm_up(self._settings, sessions, pool)
         except AlinaError as error:  # the task that asks will fail with it
             log.warning("the model is not warm", error=str(error))

@@ -166,16 +166,16 @@ def _maker(
     kept: "list[KeptAnswers]",
 ) -> "MakeWorld":
     """Makes worlds within the span; the model's answers, opened once, are left in `kept`."""
-    from alina import bootstrap
     from alina.backtest.answers import KeptAnswers
     from alina.backtest.runtime import World, make_world
     from alina.domain.records import ms_from_utc
+    from alina.llm import opening
 
     begin, end = (None if one is None else ms_from_utc(one.replace(tzinfo=UTC)) for one in span)
 
     def model() -> KeptAnswers:
         if not kept:
-            opened = bootstrap.make_model(settings)
+            opened = opening.make_model(settings)
             path = settings.data_folder / "backtest" / "answers.jsonl"
             kept.append(KeptAnswers(lambda: opened, opened.identity, path))
         return kept[0]

@@ -24,6 +24,7 @@ from alina.domain.market import timeframe_duration
 from alina.domain.portfolio import TradingState
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import SystemStateError
+from alina.llm import opening
 from alina.orchestrator import reconciliation, winding_down
 from alina.orchestrator.runtime import Runtime
 
@@ -137,7 +138,7 @@ def _configure(home: Path, overrides: dict[str, Any]) -> Settings:
 
 def _answer_seconds(settings: Settings) -> float:
     """Wall seconds of a typical answer of the model on this machine, now."""
-    model = bootstrap.make_model(settings)
+    model = opening.make_model(settings)
     prompt = Message("user", "BTC/USDT, 1h candles: which figure decides, and why? " * 25)
     request = CompletionRequest(
         messages=(Message("system", SYSTEM_PROMPT), prompt),

@@ -24,6 +24,7 @@ from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.embedded.server import packaged
 from alina.errors import AlinaError, ModelUnavailable
+from alina.llm import opening
 from alina.llm.providers import is_elsewhere
 from alina.llm.registry import model_path
 from alina.orchestrator.halting import is_stopped
@@ -122,7 +123,7 @@ def _memory(settings: Settings) -> tuple[Level, str, str]:
 
 
 def _model_size(settings: Settings) -> int:
-    source = bootstrap.model_source(settings)
+    source = opening.model_source(settings)
     with suppress(ModelUnavailable):  # the check of the model says so
         return 0 if is_elsewhere(source) else model_path(source).stat().st_size
     return 0
@@ -130,7 +131,7 @@ def _model_size(settings: Settings) -> int:
 
 def _cores(settings: Settings) -> tuple[Level, str, str]:
     cores, children = os.cpu_count() or 1, settings.execution.concurrency
-    threads = bootstrap.threads_a_child(settings)
+    threads = opening.threads_a_child(settings)
     finding = f"{children} inference children of {threads} threads on {cores} cores"
     if children * threads > cores:
         remedy = f"set execution.concurrency and models.threads to at most {cores} threads together"
@@ -175,9 +176,9 @@ def _embedded(package: str, binary: str) -> str:
 
 
 def _model(settings: Settings) -> tuple[Level, str, str]:
-    found = bootstrap.check_models(settings)
+    found = opening.check_models(settings)
     started = time.monotonic()
-    bootstrap.make_model(settings).complete(
+    opening.make_model(settings).complete(
         CompletionRequest(
             messages=(Message("user", "Say yes."),),
             json_schema=None,

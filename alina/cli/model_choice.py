@@ -26,9 +26,9 @@ def source_of(settings: "Settings", named: str) -> str:
 
 
 def _registered(settings: "Settings", named: str) -> str:
-    from alina import bootstrap
     from alina.cli.database import open_database
     from alina.db.engine import transaction
+    from alina.llm import opening
     from alina.llm.catalogue import ModelCatalogue
 
     try:
@@ -39,5 +39,5 @@ def _registered(settings: "Settings", named: str) -> str:
             f"--model {named}: neither a GGUF file, scripted[:FILE.jsonl] or provider:NAME/MODEL, nor "
             "registered: nothing is (`alina models add`)"
         ) from None
-    bootstrap.check_registered(settings, registered)
+    opening.check_registered(settings, registered)
     return registered.facts.source

@@ -131,11 +131,11 @@ def activate(context: typer.Context, model: Title, as_json: AsJson = False) -> N
 
     Example: alina models activate small@2
     """
-    from alina import bootstrap
+    from alina.llm import opening
 
     settings = settings_of(context)
     with _catalogue(settings) as catalogue:
-        bootstrap.check_registered(settings, catalogue.get(model))
+        opening.check_registered(settings, catalogue.get(model))
         active = catalogue.activate(model)
     _tell(active, f"{active.title} is asked from the next task on", as_json)
 
@@ -183,7 +183,7 @@ def _probe(
     settings: "Settings", sessions: "sessionmaker[Session]", titles: "Sequence[str]", answers: int
 ) -> "list[RegisteredModel]":
     """Measure one after the other; no transaction is open while a model thinks."""
-    from alina import bootstrap
+    from alina.llm import opening
     from alina.llm.probe import probe as measure
 
     models = settings.models
@@ -191,7 +191,7 @@ def _probe(
     for title in titles:
         with _committed(sessions) as catalogue:
             registered = catalogue.get(title)
-        opened = bootstrap.open_registered(settings, registered)
+        opened = opening.open_registered(settings, registered)
         measured = measure(
             opened,
             answers=answers,

@@ -132,10 +132,10 @@ def replay(
 
     Example: alina replay 3f9a1c
     """
-    from alina import bootstrap
     from alina.cli.database import open_database
     from alina.db.engine import transaction
     from alina.ledger import Ledger
+    from alina.llm import opening
     from alina.llm.catalogue import ModelCatalogue
     from alina.orchestrator.replay import is_same
     from alina.orchestrator.replay import replay as ask_again
@@ -153,7 +153,7 @@ def replay(
         # another may be active by now: the one that decided is known by its file's hash
         known = {call.completion.model: catalogue.of_file(call.completion.model.sha256) for call in run.calls}
     calls = ask_again(
-        run, cache(lambda then: bootstrap.make_model(settings, like=then, registered=known[then]))
+        run, cache(lambda then: opening.make_model(settings, like=then, registered=known[then]))
     )
     if as_json:
         is_equal, changed = (

@@ -13,6 +13,7 @@ from alina.cli.broker import Broker
 from alina.config import Settings
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
+from alina.llm import opening
 from alina.orchestrator import stack
 from alina.orchestrator.processes import end_leftovers
 from alina.orchestrator.supervisor import Supervisor, process_table, stop_supervisor
@@ -40,7 +41,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
     Raises SystemStateError when the data folder is in use, ModelUnavailable, ConfigError,
     DatabaseUnavailable or BrokerUnavailable before any process has started.
     """
-    bootstrap.check_models(settings)
+    opening.check_models(settings)
     bootstrap.check_plugins(settings)
     keys = _exchange_keys(settings)
     folder = DataFolder(settings.data_folder)

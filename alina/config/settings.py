@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from alina.config.units import Amount, Duration, Fraction, PositiveAmount, SignedFraction, Size, Timeframe
+from alina.errors import ConfigError
 
 #: ccxt constructor keys that are secrets and therefore never stand in config.yaml
 SECRET_OPTIONS = frozenset({"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"})
@@ -614,6 +615,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over config.yaml, which comes as keyword arguments."""
         return env_settings, init_settings
+
+    def secret(self, value: SecretStr | None, file: Path | None) -> str | None:
+        """The value of the environment, else what the file holds. Raises ConfigError if it cannot be read."""
+        if value is not None:
+            return value.get_secret_value()
+        if file is None:
+            return None
+        try:
+            return self.path(file).read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"{self.path(file)} cannot be read: {error.strerror}") from None
 
     def path(self, value: Path) -> Path:
         """A path from the settings; relative ones are relative to config.yaml."""

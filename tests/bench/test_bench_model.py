@@ -13,11 +13,10 @@ from model_children import CONTEXT, Child, children, request
 from rich.console import Console
 from rich.table import Table
 
-from alina import bootstrap
 from alina.agents.trading import SYSTEM_PROMPT
 from alina.config import Settings
 from alina.domain.runs import CompletionRequest, Message
-from alina.llm import registry
+from alina.llm import opening, registry
 from alina.llm.prefix_store import PrefixStore
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
@@ -134,7 +133,7 @@ def test_memory_of_four_children_beside_one(tmp_path: Path, quantised: Callable[
 
 def test_tokens_a_second_of_children_and_threads() -> None:
     """The layouts between which the defaults choose."""
-    chosen = bootstrap.threads_a_child(Settings())
+    chosen = opening.threads_a_child(Settings())
     concurrency = Settings().execution.concurrency
     table = Table("children x threads", "tokens/s in all", title=f"{CORES} cores, eight answers each")
     rates = {}

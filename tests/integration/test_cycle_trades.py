@@ -21,11 +21,12 @@ from system import (
     system,
 )
 
-from alina.bootstrap import make_exchange, make_model
+from alina.bootstrap import make_exchange
 from alina.domain.orders import OrderState
 from alina.domain.ports import Fact
 from alina.domain.runs import RunState
 from alina.errors import ConfigError, ModelBusy
+from alina.llm.opening import make_model
 from alina.orchestrator import comparison, cycle, polling, protection, reconciliation, replay, sweeping
 
 Make = Callable[..., System]

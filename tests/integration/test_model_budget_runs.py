@@ -7,11 +7,11 @@ import pytest
 from model_door import model_door
 from system import BUY, HOUR, NOW, RunningVenue, System, scripted, system
 
-from alina import bootstrap
 from alina.config import Settings
 from alina.config.settings import ModelBudget, Price
 from alina.domain.runs import RunState
 from alina.errors import ConfigError
+from alina.llm import opening
 from alina.llm.budget import Budgeted, ProcessSpending
 from alina.llm.fallback import Fallback
 
@@ -55,7 +55,7 @@ def test_the_models_of_the_settings_stand_behind_one_another_and_are_counted() -
                 }
             }
         )
-        model = bootstrap.make_model(settings)
+        model = opening.make_model(settings)
     assert isinstance(model, Fallback)
     assert model.identity.name == "some-model"
     assert door.asked == []
@@ -65,4 +65,4 @@ def test_a_registered_model_without_a_price_is_refused_where_money_is_limited() 
     settings = Settings.model_validate({"models": {"budget": {"day": {"money": "1"}}}})
     elsewhere = settings.models.model_copy(update={"default": "provider:ollama/qwen3"})
     with pytest.raises(ConfigError, match=r"models\.prices has no provider:ollama/qwen3"):
-        bootstrap.make_model(settings.model_copy(update={"models": elsewhere}))
+        opening.make_model(settings.model_copy(update={"models": elsewhere}))

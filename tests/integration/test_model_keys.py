@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from alina import bootstrap
 from alina.config import load_settings
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
+from alina.llm import opening
 from alina.orchestrator import stack
 
 KEY = "sk-a-key-that-nobody-may-see"
@@ -47,16 +47,16 @@ def test_a_key_is_read_from_its_file_beside_the_config(tmp_path: Path) -> None:
         "providers: {openai: {api_key_file: openai.key}}}\n"
     )
     settings = load_settings(config)
-    line = bootstrap.check_models(settings)
+    line = opening.check_models(settings)
     assert line == "openai/some-model: elsewhere, 4096 tokens of context"
     assert KEY not in repr(settings)
     (tmp_path / "openai.key").unlink()
     with pytest.raises(ConfigError, match=r"openai\.key cannot be read"):
-        bootstrap.check_models(settings)
+        opening.check_models(settings)
 
 
 def test_a_missing_key_is_named_before_anything_starts(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("models: {default: 'provider:groq/some-model'}\n")
     with pytest.raises(ConfigError, match="ALINA_MODEL_KEYS__GROQ"):
-        bootstrap.check_models(load_settings(config))
+        opening.check_models(load_settings(config))
