@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_UP, Decimal, localcontext
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import select
@@ -112,22 +113,31 @@ def opened(
     order: OrderRow, fill: Fill, proposal: Proposal | ProposalRow, *, make: type[PositionRow] = PositionRow
 ) -> PositionRow:
     """A new, still empty position, protected as the order's proposal says."""
-    nothing = Decimal(0)
-    return make(
-        id=uuid5(NAMESPACE_URL, f"alina:position:{order.client_order_id}"),
+    return empty_position(
+        order.client_order_id,
+        make=make,
         account=order.account,
         symbol=order.symbol,
-        quantity=nothing,
-        bought_quantity=nothing,
-        sold_quantity=nothing,
-        cost=nothing,
-        proceeds=nothing,
         opened_at=fill.executed_at,
         opened_by=order.client_order_id,
         agent=proposal.agent,
         stop_price=proposal.stop_price,
         take_profit_price=proposal.take_profit_price,
         close_after=proposal.close_after,
+    )
+
+
+def empty_position(key: str, *, make: type[PositionRow] = PositionRow, **columns: Any) -> PositionRow:
+    """A new position that holds nothing yet; its id is a function of `key`."""
+    nothing = Decimal(0)
+    return make(
+        id=uuid5(NAMESPACE_URL, f"alina:position:{key}"),
+        quantity=nothing,
+        bought_quantity=nothing,
+        sold_quantity=nothing,
+        cost=nothing,
+        proceeds=nothing,
+        **columns,
     )
 
 

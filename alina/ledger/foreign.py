@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
-from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,7 +11,16 @@ from alina.db.tables import FillRow, ForeignOrderRow, MismatchRow, OrderRow, Pos
 from alina.domain.market import Market
 from alina.domain.orders import Fill, ForeignOrder, Handling, OrderSide
 from alina.errors import LedgerError
-from alina.ledger.fills import DIGITS, add_buy, add_sale, base_sold, is_third_asset, quote_fee, smallest_sale
+from alina.ledger.fills import (
+    DIGITS,
+    add_buy,
+    add_sale,
+    base_sold,
+    empty_position,
+    is_third_asset,
+    quote_fee,
+    smallest_sale,
+)
 from alina.ledger.part import Part, found, is_older, locked_account, record_of, values_of
 from alina.ledger.settlement import close_if_done, open_position_row
 
@@ -148,16 +156,10 @@ def _opened(
     close_after: datetime | None,
 ) -> PositionRow:
     """A new, still empty position."""
-    nothing = Decimal(0)
-    return PositionRow(
-        id=uuid5(NAMESPACE_URL, f"alina:position:{order.account}:{order.symbol}:{fill.trade_id}"),
+    return empty_position(
+        f"{order.account}:{order.symbol}:{fill.trade_id}",
         account=order.account,
         symbol=order.symbol,
-        quantity=nothing,
-        bought_quantity=nothing,
-        sold_quantity=nothing,
-        cost=nothing,
-        proceeds=nothing,
         opened_at=fill.executed_at,
         adopted_from=order.exchange_order_id,
         agent=MANUAL_AGENT,
