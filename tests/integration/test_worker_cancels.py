@@ -1,7 +1,6 @@
 """A run is cancelled while its model answers, in a child of a real Celery worker, and the child lives on."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,12 +8,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from model_door import Exchange, ModelDoor, model_door
 from redis import Redis
 from system import NOW, RunningVenue, System, system
+from worker_process import end_worker
 
 from alina.config import load_settings
 from alina.domain.runs import RunState, run_id_for
@@ -73,16 +72,7 @@ def worker(
             stderr=output,
         )
     yield process
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(200)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for child in children:
-        if child.is_running():
-            child.kill()
+    end_worker(process)
 
 
 def test_a_run_that_is_cancelled_in_its_answer_ends_failed_and_the_next_is_answered(

@@ -1,7 +1,6 @@
 """Models in the children of a real Celery worker: swapped while tasks run; a child that grows is replaced."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
 from sqlalchemy import Engine
+from worker_process import end_worker
 
 from alina.config import load_settings
 from alina.db.engine import session_factory, transaction
@@ -85,20 +85,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory, ledger_url: str, redis_serv
         try:
             yield Worker(app, process, log)
         finally:
-            _end(process)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(200)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for child in children:
-        if child.is_running():
-            child.kill()
+            end_worker(process)
 
 
 def test_another_model_is_activated_while_tasks_run(worker: Worker, engine: Engine, q8_model: Path) -> None:
