@@ -1,7 +1,8 @@
 """`alina halt` and `alina resume`: whether or not the system runs, and without a database if need be."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,7 +13,13 @@ from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, say
 from alina.config import Settings
 from alina.domain.portfolio import AccountState, TradingState, WindDown
-from alina.errors import AlinaError, BrokerUnavailable, ConfigError, DatabaseUnavailable, SystemStateError
+from alina.errors import (
+    AlinaError,
+    BrokerUnavailable,
+    ConfigError,
+    SystemStateError,
+    TransientError,
+)
 
 #: wall seconds in which the execution process usually cancels and sells what it can
 _WIND_DOWN_WITHIN = 15.0
@@ -59,10 +66,8 @@ def halt(
         _show_file(settings, as_json)
         return
     wish = WindDown.FLATTEN if flatten else WindDown.CANCEL if cancel else WindDown.NONE
-    try:
+    with _stopped_by_file(settings, reason):
         before, now = _halt(settings, wish, reason, system)
-    except DatabaseUnavailable as error:
-        raise _stopped_by_file(settings, reason, error) from None
     remaining = None
     if wish is not WindDown.NONE:
         remaining = _wind_down(settings)
@@ -159,15 +164,42 @@ def _left(settings: Settings) -> list[str]:
 def _write_stop_file(settings: Settings, reason: str) -> None:
     if not settings.data_folder.is_dir():
         raise SystemStateError(f"{settings.data_folder} is not there: nothing trades from it")
-    settings.stop_file.write_text(f"{reason}\n")
+    try:
+        settings.stop_file.touch()
+        settings.stop_file.write_text(f"{reason}\n")
+    except OSError as error:
+        if not settings.stop_file.exists():  # a full disk keeps the reason only
+            raise SystemStateError(f"{settings.stop_file} cannot be written: {error}") from error
 
 
-def _stopped_by_file(settings: Settings, reason: str, error: DatabaseUnavailable) -> AlinaError:
-    """The database is away: stop by the file, where there is a folder for it, and say so."""
-    if not settings.data_folder.is_dir():
-        return error
-    _write_stop_file(settings, reason)
-    return DatabaseUnavailable(f"stopped by {settings.stop_file} only. {error}")
+@contextmanager
+def _stopped_by_file(settings: Settings, reason: str) -> Iterator[None]:
+    """Stop the executor of this folder at once, until the ledger says that trading is stopped.
+
+    The ledger may be told late or not at all: whoever decides or settles holds the account's lock, and the
+    database may be away. Then, and if this process is killed, the file stays.
+    """
+    is_ours = settings.data_folder.is_dir() and not settings.stop_file.exists()
+    if is_ours:
+        with suppress(SystemStateError):  # the ledger may be told all the same
+            _write_stop_file(settings, reason)
+    try:
+        yield
+    except TransientError as error:
+        if not settings.stop_file.exists():
+            raise
+        raise type(error)(
+            f"stopped by {settings.stop_file} only, which the executor of this folder looks at. {error}"
+        ) from None
+    except AlinaError:
+        _remove(settings, is_ours)
+        raise
+    _remove(settings, is_ours)
+
+
+def _remove(settings: Settings, is_ours: bool) -> None:
+    if is_ours:
+        settings.stop_file.unlink(missing_ok=True)
 
 
 def _show_file(settings: Settings, as_json: bool) -> None:

@@ -1,9 +1,14 @@
 """`alina halt` and `alina resume` against a ledger, with and without servers."""
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cli_command import InProcess
+from sqlalchemy import NullPool, create_engine, text
 
 from alina import bootstrap
 from alina.config import Settings
@@ -81,9 +86,75 @@ def test_a_halt_without_a_database_falls_back_to_the_stop_file_and_says_so(
 ) -> None:
     said = command("halt", env=NO_REDIS | NO_DATABASE)
     assert said.code == 2
-    assert "STOP only" in said.err
+    assert "STOP only, which the executor of this folder looks at" in said.err
     assert "check ALINA_DATABASE_URL" in said.err
     assert (folder / ".alina/data/STOP").exists()
+
+
+@contextmanager
+def locked_account_until(seen: Path, database_url: str) -> Iterator[None]:
+    """Hold the account's lock, as a review does whose exchange does not answer, until the file is there."""
+    engine = create_engine(database_url, poolclass=NullPool)
+
+    def hold() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT FROM accounts FOR NO KEY UPDATE"))
+            held.set()
+            while not seen.exists() and not over.is_set():
+                time.sleep(0.01)
+
+    held, over = threading.Event(), threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(60)
+        yield
+    finally:
+        over.set()
+        holder.join()
+
+
+@pytest.mark.parametrize("how", [(), ("--cancel",), ("--flatten",), ("--system",)])
+def test_a_halt_stops_before_the_account_is_free_and_leaves_no_file_once_it_is_stored(
+    command: InProcess,
+    folder: Path,
+    env: dict[str, str],
+    how: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("alina.cli.stopping._WIND_DOWN_WITHIN", 0.0)
+    stop_file = folder / ".alina/data/STOP"
+    with locked_account_until(stop_file, env["ALINA_DATABASE_URL"]):
+        halted = command("halt", *how, "--json", env=env)
+    assert halted.code == 0, halted.err
+    assert halted.json["now"] == ("REDUCING" if "--flatten" in how else "HALTED")
+    assert not stop_file.exists()
+
+
+def test_a_stop_file_of_a_persons_own_outlasts_a_halt(
+    command: InProcess, folder: Path, env: dict[str, str]
+) -> None:
+    command("halt", "--file", env=env)
+    assert command("halt", "--json", env=env).json["stop_file"] is True
+    assert (folder / ".alina/data/STOP").exists()
+
+
+def test_a_halt_that_is_refused_leaves_no_stop_file(
+    command: InProcess, folder: Path, env: dict[str, str]
+) -> None:
+    (folder / "config.yaml").write_text("system: {account: nobody}\n")
+    said = command("halt", env=env)
+    assert said.code == 2
+    assert "nobody" in said.err
+    assert not (folder / ".alina/data/STOP").exists()
+
+
+def test_a_halt_needs_no_folder_that_it_may_write(
+    command: InProcess, folder: Path, env: dict[str, str]
+) -> None:
+    (folder / ".alina/data").rmdir()
+    (folder / ".alina/data").symlink_to("/proc/self/net")  # a folder that not even root writes
+    assert command("halt", "--json", env=env).json["now"] == "HALTED"
 
 
 def test_a_stop_file_where_nothing_trades_is_refused(

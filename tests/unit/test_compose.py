@@ -231,6 +231,16 @@ def test_what_lasts_is_on_a_volume() -> None:
     assert "maxmemory-policy noeviction" in settings
 
 
+def test_a_stop_file_on_the_host_reaches_whoever_looks_for_it_and_outlives_a_restart() -> None:
+    looks = {"execution": {}, "migrate": {}, "metrics": {"read_only": True}}  # migrate: where people halt
+    for name, rights in looks.items():
+        assert SERVICES[name]["environment"]["ALINA_SYSTEM__DATA_FOLDER"] == "/data"
+        mount = {"type": "bind", "source": "./deploy/data", "target": "/data", **rights}
+        assert mount in SERVICES[name]["volumes"], name
+        assert not any(path.startswith("/data") for path in SERVICES[name]["tmpfs"]), name
+    assert "*" in (ROOT / "deploy/data/.gitignore").read_text().splitlines()
+
+
 def test_a_stopped_worker_gets_longer_than_its_soft_shutdown() -> None:
     soft = int(SETTINGS["execution"]["soft_shutdown"].removesuffix("s"))
     for queue in ("inference", "execution", "default"):
