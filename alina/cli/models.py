@@ -54,7 +54,10 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Letters, digits, dots, dashes and _.")],
-    source: Annotated[str, typer.Argument(help="A GGUF file, package:MODULE/FILE, or scripted:FILE.jsonl.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A GGUF file, package:MODULE/FILE, scripted:FILE.jsonl, provider:NAME/MODEL."),
+    ],
     parent: Annotated[str | None, typer.Option(help="NAME[@VERSION] that it was made from.")] = None,
     licence: Annotated[str | None, typer.Option(help="Default: as its file says.")] = None,
     as_json: AsJson = False,
@@ -68,9 +71,12 @@ def add(
     """
     from dataclasses import replace
 
+    from alina.llm.providers import door_to, is_elsewhere
     from alina.llm.registry import read_facts
 
     settings = settings_of(context)
+    if is_elsewhere(source):
+        door_to(source, settings.models)
     facts = read_facts(source)
     if licence is not None:
         facts = replace(facts, licence=licence)
@@ -183,22 +189,29 @@ def _probe(
     settings: "Settings", sessions: "sessionmaker[Session]", titles: "Sequence[str]", answers: int
 ) -> "list[RegisteredModel]":
     """Measure one after the other; no transaction is open while a model thinks."""
+    from functools import partial
+
+    from alina.db.engine import transaction
     from alina.llm import opening
+    from alina.llm.budget import on_behalf_of
     from alina.llm.probe import probe as measure
+    from alina.llm.spending import PostgresSpending
 
     models = settings.models
+    spending = PostgresSpending(partial(transaction, sessions))
     probed = []
     for title in titles:
         with _committed(sessions) as catalogue:
             registered = catalogue.get(title)
-        opened = opening.open_registered(settings, registered)
-        measured = measure(
-            opened,
-            answers=answers,
-            max_tokens=models.max_tokens,
-            deadline_seconds=Decimal(str(models.deadline.total_seconds())),
-            prices=_prices(settings, registered.facts.source),
-        )
+        opened = opening.open_registered(settings, registered, spending)
+        with on_behalf_of("person"):
+            measured = measure(
+                opened,
+                answers=answers,
+                max_tokens=models.max_tokens,
+                deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+                prices=_prices(settings, registered.facts.source),
+            )
         del opened  # one model's memory at a time
         with _committed(sessions) as catalogue:
             catalogue.save_measurement(registered.id, measured)

@@ -151,10 +151,16 @@ def _model_key(settings: Settings, name: str, provider: Provider) -> str | None:
     return settings.secret(settings.model_keys.get(name), provider.api_key_file) or None
 
 
-def open_registered(settings: Settings, registered: RegisteredModel) -> Model:
-    """A model of the registry alone, as a child of the inference worker would have it."""
+def open_registered(
+    settings: Settings, registered: RegisteredModel, spending: Spending | None = None
+) -> Model:
+    """A model of the registry alone, as a child of the inference worker would have it, within its budget.
+
+    What it takes is counted as `make_model` does. Raises ConfigError where a limit on money needs its price.
+    """
     facts = registered.facts
-    return open_source(settings, model_source(settings, facts.source), sha256=facts.sha256)
+    model = open_source(settings, model_source(settings, facts.source), sha256=facts.sha256)
+    return _budgeted(settings, facts.source, model, spending or ProcessSpending())
 
 
 def check_registered(settings: Settings, registered: RegisteredModel) -> None:

@@ -25,16 +25,21 @@ def open_provider(source: str, models: Models, key_of: Callable[[str, Provider],
 
     Raises ConfigError for an unknown provider, a missing key, and a package that is not installed.
     """
-    name, model = split(source)
-    provider = models.providers.get(name, Provider())
-    door = door_of(name, provider)
-    key = key_of(name, provider)
+    door, provider, model = door_to(source, models)
+    key = key_of(door.name, provider)
     if key is None and door.needs_key:
         raise ConfigError(
-            f"{source} needs a key: set ALINA_MODEL_KEYS__{name.upper()} where the inference worker starts, "
-            f"or models.providers.{name}.api_key_file"
+            f"{source} needs a key: set ALINA_MODEL_KEYS__{door.name.upper()} where the inference worker "
+            f"starts, or models.providers.{door.name}.api_key_file"
         )
     return _opened(door, model, provider, key, models.context_length)
+
+
+def door_to(source: str, models: Models) -> tuple[Door, Provider, str]:
+    """The provider's door as the settings have it, and what it calls the model. Raises ConfigError."""
+    name, model = split(source)
+    provider = models.providers.get(name, Provider())
+    return door_of(name, provider), provider, model
 
 
 def split(source: str) -> tuple[str, str]:

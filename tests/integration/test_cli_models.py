@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_command import InProcess
+from model_door import model_door
 
 from alina.db import migrations
 
@@ -104,6 +105,8 @@ def test_bad_words_are_one_message_and_code_2(alina: InProcess) -> None:
         ("bench", "nobody"),
         ("add", "a b", SHIPPED),
         ("add", "small", "/nowhere.gguf"),
+        ("add", "small", "provider:"),
+        ("add", "small", "provider:nobody/model"),
         ("add", "small", SHIPPED, "--parent", "nobody"),
         ("probe", "small", "--answers", "0"),
     ):
@@ -111,3 +114,29 @@ def test_bad_words_are_one_message_and_code_2(alina: InProcess) -> None:
         assert said.code == 2, words
         assert said.err
     assert alina("models", "list", "--json").json["models"] == []
+
+
+def test_a_model_whose_cost_nobody_knows_is_not_activated_where_money_is_limited(
+    alina: InProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("models: {budget: {day: {money: '2'}}}\n")
+    alina("models", "add", "qwen", "provider:ollama/qwen3")
+    said = alina("models", "activate", "qwen")
+    assert said.code == 2
+    assert "models.prices has no provider:ollama/qwen3" in said.err
+    assert alina("models", "list", "--json").json["models"][0]["state"] == "candidate"
+
+
+def test_what_a_probe_asks_is_counted_and_ends_at_the_budget(alina: InProcess, tmp_path: Path) -> None:
+    with model_door() as door:
+        (tmp_path / "config.yaml").write_text(
+            f"models: {{providers: {{mine: {{base_url: '{door.address}'}}}}, budget: {{day: {{calls: 3}}}}}}\n"
+        )
+        alina("models", "add", "elsewhere", "provider:mine/some-model")
+        assert alina("models", "probe", "elsewhere", "--answers", "2").code == 0
+        said = alina("models", "probe", "elsewhere", "--answers", "2")
+        assert said.code == 2
+        assert "models.budget.day.calls is 3" in said.err
+        assert len(door.asked) == 3
+    (spent,) = alina("spending", "--json").json["spent"]
+    assert (spent["agent"], spent["model"], spent["spent"]["calls"]) == ("person", "some-model", 3)
