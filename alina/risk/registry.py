@@ -5,13 +5,14 @@ A package offers a check as an entry point of the group `alina.risk_checks`: a c
 could not tell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from alina.errors import ConfigError
 from alina.risk.amounts import Check, limit_of
 from alina.risk.checks import BUILT_IN, POLICY, VALIDITY
+from alina.risk.checks.market import assets
 from alina.risk.composition import all_of, any_of, guarded, not_
 from alina.risk.limits import Limits
 
@@ -25,12 +26,43 @@ Spec = str | Mapping[str, Any]
 def build(specs: Sequence[Spec], limits: Limits) -> tuple[Check, ...]:
     """The kernel's checks: first what keeps an order valid, always; then these, in this order.
 
-    Raises ConfigError for an unknown name or shape, and for a composite that a null limit would decide.
+    Raises ConfigError for an unknown name or shape, for a composite that a null limit would decide, and for
+    a limit that is set and that none of them looks at.
     """
     checks = list(VALIDITY)
     for spec in specs:
         checks += POLICY if spec == ALL_BUILT_IN else (_check(spec, limits, is_decisive=False),)
+    _refuse_idle_limits(set(_names(specs)), limits)
     return tuple(checks)
+
+
+def _refuse_idle_limits(named: set[str], limits: Limits) -> None:
+    """A limit that nobody looks at protects nothing: it is switched off by name, by null, or not at all."""
+    if ALL_BUILT_IN in named:
+        return
+    idle = [check.__name__ for check in POLICY if check.__name__ not in named and _is_set(check, limits)]
+    if idle:
+        raise ConfigError(
+            f"risk.checks leaves out {', '.join(idle)}, whose limits are set: add {ALL_BUILT_IN} or these "
+            "names, or set the limits to null"
+        )
+
+
+def _is_set(check: Check, limits: Limits) -> bool:
+    if check is assets:  # of two lists, and an empty one denies nothing
+        return bool(limits.denied_assets) or limits.allowed_assets is not None
+    name = limit_of(check)
+    return name is not None and getattr(limits, name) is not None
+
+
+def _names(specs: Sequence[Any]) -> Iterator[str]:
+    """Every check that is named, at any depth."""
+    for spec in specs:
+        if isinstance(spec, str):
+            yield spec
+            continue
+        (inner,) = spec.values()
+        yield from _names(inner if isinstance(inner, list | tuple) else [inner])
 
 
 def _check(spec: Spec, limits: Limits, *, is_decisive: bool) -> Check:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_risk_kernel import HOLDING, LIMITS, SNAPSHOT, buy, sell
+from test_risk_kernel import HOLDING, LIMITS, MINUTE, SNAPSHOT, buy, sell
 
 from alina.domain.decisions import Approved, Denied, Proposal, ReasonCode
 from alina.domain.portfolio import CloseReason
@@ -130,10 +130,10 @@ def test_config_composes_checks_by_name_after_those_that_always_stand(
     built = registry.build(["built_in", {"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
     assert built[:-1] == (*VALIDITY, *POLICY)
     small, large = buy("1"), buy("11")
-    only = registry.build([{"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
+    only = registry.build(["cooldown", {"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
     assert isinstance(kernel.review(small, SNAPSHOT, LIMITS, checks=only), Approved)
     assert isinstance(kernel.review(large, replace(SNAPSHOT), LIMITS, checks=only), Approved)
-    denied = kernel.review(small, SNAPSHOT, LIMITS, checks=registry.build(["always_no"], LIMITS))
+    denied = kernel.review(small, SNAPSHOT, LIMITS, checks=registry.build(["built_in", "always_no"], LIMITS))
     assert isinstance(denied, Denied)
     assert denied.reason == 901
 
@@ -152,17 +152,65 @@ def test_config_composes_checks_by_name_after_those_that_always_stand(
         ([{"any": ["max_exposure", "cooldown"]}], "max_exposure is off while risk.max_exposure is null"),
         ([{"not": {"all": ["max_exposure"]}}], "risk.max_exposure is null"),
         (["not_there"], "cannot be loaded"),
+        (["always_no"], "leaves out max_trade_amount, cooldown, whose limits are set: add built_in or"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, specs: list[Any], words: str
 ) -> None:
-    offered(monkeypatch, "not_there")
+    offered(monkeypatch, "not_there", "always_no")
     with pytest.raises(ConfigError, match=words):
         registry.build(specs, LIMITS)
 
 
 def test_a_check_that_is_off_may_stand_in_all_and_one_that_is_set_anywhere() -> None:
-    assert registry.build([{"all": ["max_exposure", "cooldown"]}], LIMITS)
+    assert registry.build(["max_trade_amount", {"all": ["max_exposure", "cooldown"]}], LIMITS)
     limits = replace(LIMITS, max_exposure=Decimal(1))
-    assert registry.build([{"not": {"any": ["max_exposure"]}}], limits)
+    assert registry.build(["built_in", {"not": {"any": ["max_exposure"]}}], limits)
+
+
+#: of every limit that may be null, one that is set
+SET: dict[str, dict[str, Any]] = {
+    "max_order_notional": {"max_order_notional": Decimal(1)},
+    "max_daily_volume": {"max_daily_volume": Decimal(1)},
+    "max_daily_loss": {"max_daily_loss": Decimal(1)},
+    "max_open_positions": {"max_open_positions": 1},
+    "max_exposure": {"max_exposure": Decimal(1)},
+    "max_symbol_exposure": {"max_symbol_exposure": Decimal(1)},
+    "max_drawdown": {"max_drawdown": Decimal(1)},
+    "stoploss_guard": {"max_stop_losses": 1},
+    "symbol_stoploss_guard": {"max_symbol_stop_losses": 1},
+    "consecutive_losses": {"max_losses_in_a_row": 1},
+    "low_profit": {"min_symbol_return": Decimal(0)},
+    "max_order_rate": {"max_order_rate": 1},
+    "duplicate": {"duplicate_window": MINUTE},
+    "clock_drift": {"max_clock_drift": MINUTE},
+    "price_collar": {"price_collar": Decimal(1)},
+    "spread": {"max_spread": Decimal(1)},
+    "slippage": {"max_slippage": Decimal(1)},
+    "liquidity": {"min_depth": Decimal(1)},
+    "one_sided_book": {"max_imbalance": Decimal(1)},
+    "market_age": {"min_market_age": MINUTE},
+    "volume_collapse": {"min_volume_ratio": Decimal(1)},
+    "assets": {"denied_assets": frozenset({"DOGE"})},
+}
+NEVER_NULL = ["max_trade_amount", "cooldown"]
+
+
+def test_every_built_in_check_is_met_by_the_next_test() -> None:
+    assert {check.__name__ for check in POLICY} == {*SET, *NEVER_NULL}
+
+
+@pytest.mark.parametrize("name", SET)
+def test_a_limit_that_is_set_and_that_no_check_looks_at_is_refused_by_name(name: str) -> None:
+    limits = replace(LIMITS, **SET[name])
+    with pytest.raises(ConfigError, match=f"leaves out {name}, whose limits are set"):
+        registry.build(NEVER_NULL, limits)
+    assert registry.build([*NEVER_NULL, name], limits)
+    assert registry.build(["built_in"], limits)
+    assert registry.build(NEVER_NULL, LIMITS)
+
+
+def test_an_allow_list_that_no_check_looks_at_is_refused_even_where_it_allows_nothing() -> None:
+    with pytest.raises(ConfigError, match="leaves out assets"):
+        registry.build(NEVER_NULL, replace(LIMITS, allowed_assets=frozenset()))
