@@ -36,6 +36,8 @@ from workers.child_models import ChildModels
 
 log = structlog.get_logger(__name__)
 
+PARTS = ("market", "trading", "learning", "system", "asking", "endings")
+
 
 def make_app(settings: Settings) -> Celery:
     """The app with its schedule; tasks are added by the modules that `include` names.
@@ -45,7 +47,7 @@ def make_app(settings: Settings) -> Celery:
     database_url = bootstrap.connections(settings).database_url if "worker" in sys.argv else None
     app = make_celery(settings, database_url=database_url, redis_url=bootstrap.broker_url(settings))
     app.conf.update(
-        include=["workers.market", "workers.trading", "workers.learning", "workers.system", "workers.asking"],
+        include=[f"workers.{part}" for part in PARTS],
         worker_consumer="workers.consumer:Consumer",
         result_backend_max_retries=12,  # about 15 s: a restart of Postgres costs nobody a result
         # by memory, not by count: what leaks is replaced, what does not keeps its model
@@ -98,23 +100,27 @@ configure_logging(settings.logging.level, settings.logging.format)
 app = make_app(settings)
 models = ChildModels(settings)
 TRANSIENT = transient(settings)
+#: seconds until a task is delivered again whose child died, where somebody may wait for it; Celery's are 180
+AFTER_A_DEATH = 1
 #: seconds
 MESSAGE_LIFE = settings.execution.task_time_limit.total_seconds()
 
 
 @functools.cache
-def _redis() -> redis.Redis:
+def redis_client() -> redis.Redis:
     url = bootstrap.broker_url(settings)
     return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
 
 @worker_init.connect
 def load_what_children_share(**_: Any) -> None:
-    """ccxt takes 50 MB: loaded before the fork, the children of a worker share them.
+    """ccxt takes 50 MB, a model's vocabulary 16 or more: loaded before the fork, children share them.
 
     Frozen, what was loaded is left alone by the children's garbage collectors, whose marks would unshare it.
     """
     importlib.import_module("ccxt")
+    if INFERENCE in queues_of(sys.argv[1:]):
+        models.read_vocabularies()
     gc.freeze()
     billiard.pool.mem_rss = models.own_kb  # type: ignore[attr-defined]  # the one seam for another measure
 
@@ -137,7 +143,7 @@ def note_start(task: Any = None, **_: Any) -> None:
     """Leave a sign of life a queue: the supervisor restarts a worker that takes nothing from a full one."""
     queue = (task.request.delivery_info or {}).get("routing_key") if task is not None else None
     try:
-        _redis().set(started_key(str(queue)), datetime.now(UTC).isoformat())
+        redis_client().set(started_key(str(queue)), datetime.now(UTC).isoformat())
     except redis.RedisError as error:
         log.warning("start not noted", queue=queue, error=str(error))
 
@@ -148,7 +154,7 @@ def note_answer(sender: Any = None, result: Any = None, **_: Any) -> None:
     if sender.name in (HEALTH, RECONCILIATION):
         answer = json.dumps({"at": datetime.now(UTC).isoformat(), "answer": result})
         try:
-            _redis().set(answered_key(sender.name), answer)
+            redis_client().set(answered_key(sender.name), answer)
         except redis.RedisError as error:
             log.warning("answer not noted", task=sender.name, error=str(error))
 
@@ -166,15 +172,15 @@ def send(task: str, *arguments: Any) -> None:
 
 
 @functools.cache
-def _publisher() -> AnswerPublisher:
+def publisher() -> AnswerPublisher:
     return AnswerPublisher(bootstrap.broker_url(settings))
 
 
 @worker_process_shutdown.connect
 def tell_the_rest(**_: Any) -> None:
     """A child that ends leaves no answer half told."""
-    if _publisher.cache_info().currsize:
-        _publisher().close()
+    if publisher.cache_info().currsize:
+        publisher().close()
 
 
 @functools.cache
@@ -193,7 +199,7 @@ def runtime() -> Runtime:
         send=send,
         sessions=models.sessions,
         model=models.chosen,
-        stream=_publisher().open,
+        stream=publisher().open,
     )
 
 

@@ -9,7 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from alina.domain.runs import RunResult
 from alina.errors import ConfigError
 from alina.orchestrator import cycle, polling
-from workers.app import TRANSIENT, app, runtime
+from workers.app import AFTER_A_DEATH, TRANSIENT, app, runtime
 
 
 @app.task(name="market.poll_market", **TRANSIENT)
@@ -18,7 +18,7 @@ def poll_market() -> int:
     return polling.poll(runtime())
 
 
-@app.task(name="market.run_cycle", bind=True, **TRANSIENT)
+@app.task(name="market.run_cycle", bind=True, default_retry_delay=AFTER_A_DEATH, **TRANSIENT)
 def run_cycle(
     self: "Task[Any, Any]", agent: str, symbol: str, candle_close: str | None = None, key: str | None = None
 ) -> dict[str, str | None]:
@@ -46,3 +46,13 @@ def run_cycle(
         summary=run.summary,
         proposal_id=proposal.id if proposal else None,
     ).to_json()
+
+
+@app.task(name="market.stop_run", **TRANSIENT)
+def stop_run(key: str) -> None:
+    """End a run whose task was revoked or killed: the sweeper must not ask again. Safe to repeat."""
+    parts = runtime()
+    with parts.unit_of_work() as uow:
+        has_begun = uow.ledger.has_run(key)
+    if has_begun:
+        cycle.stop(parts, key)

@@ -4,8 +4,8 @@ Nobody waits for Redis: pieces go through a bounded queue to a thread, which sen
 is away or slow, pieces are lost and the run goes on; a stream's end bears the whole text, so whoever reads to
 the end has it all. A stream is bounded in entries and in time.
 
-What if the process dies here? The stream has no end. The task is delivered again and begins anew: a reader
-sees a second `begin`, after which what it had before is void.
+What if the process dies here? The task is delivered again and begins anew: a reader sees a second `begin`,
+after which what it had before is void. Where it is not, the worker ends the stream: see workers/endings.py.
 """
 
 import json
@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -93,14 +92,22 @@ def silent(run_id: UUID) -> AnswerStream:
     return Silent()
 
 
-@contextmanager
-def failures_told(stream: AnswerStream) -> Iterator[None]:
-    """Whatever is raised inside ends the stream, and is raised on."""
+def tell_failure(client: redis.Redis, run_id: UUID, reason: str) -> None:
+    """End a stream from a process that tells nothing else, such as the parent of a child that died.
+
+    Waits for Redis as long as `client` does; never raises.
+    """
     try:
-        yield
-    except Exception as error:
-        stream.fail(str(error))
-        raise
+        with client.pipeline() as pipe:
+            _add(pipe, stream_key(run_id), StreamKind.ERROR.value, reason)
+            pipe.expire(stream_key(run_id), _LIFE)
+            pipe.execute()
+    except redis.RedisError as error:
+        log.warning("the end of an answer is not told", run=str(run_id), error=str(error))
+
+
+def _add(pipe: "redis.client.Pipeline", key: str, kind: str, text: str) -> None:
+    pipe.xadd(key, {"kind": kind, "text": text}, maxlen=_ENTRIES, approximate=True)
 
 
 class AnswerPublisher:
@@ -159,7 +166,7 @@ class AnswerPublisher:
     def _send(self, entries: list[_Entry]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             for key, kind, text in entries:
-                pipe.xadd(key, {"kind": kind, "text": text}, maxlen=_ENTRIES, approximate=True)
+                _add(pipe, key, kind, text)
             for key in {key for key, _, _ in entries}:
                 pipe.expire(key, _LIFE)
             try:

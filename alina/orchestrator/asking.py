@@ -5,7 +5,6 @@ from uuid import UUID
 
 from alina.domain.runs import Answer, CompletionRequest, Message
 from alina.errors import ConfigError
-from alina.llm import streaming
 from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime
 
@@ -15,25 +14,24 @@ QUESTION_LIMIT = 4000
 
 
 def ask(runtime: Runtime, question: str, *, answer_id: UUID) -> Answer:
-    """The model's answer, told on the stream `answer_id` while it is written.
+    """The model's answer, told on the stream `answer_id` while it is written; not so a failure.
 
     The same question to the same model has the same answer. Raises ModelError, or ConfigError for a question
     that is empty or too long.
     """
     models = runtime.settings.models
     stream = runtime.stream(answer_id)
-    with streaming.failures_told(stream):
-        request = CompletionRequest(
-            messages=(Message("system", SYSTEM_PROMPT), Message("user", checked(question))),
-            json_schema=None,
-            max_tokens=models.max_tokens,
-            temperature=models.temperature,
-            seed=0,
-            deadline_seconds=Decimal(str(models.deadline.total_seconds())),
-        )
-        stream.begin(1)
-        with on_behalf_of("person"):
-            completion = runtime.model().complete(request, stream.text)
+    request = CompletionRequest(
+        messages=(Message("system", SYSTEM_PROMPT), Message("user", checked(question))),
+        json_schema=None,
+        max_tokens=models.max_tokens,
+        temperature=models.temperature,
+        seed=0,
+        deadline_seconds=Decimal(str(models.deadline.total_seconds())),
+    )
+    stream.begin(1)
+    with on_behalf_of("person"):
+        completion = runtime.model().complete(request, stream.text)
     stream.end(completion)
     return Answer.of(completion)
 

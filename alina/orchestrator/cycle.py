@@ -21,7 +21,7 @@ from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import AnswerStream, Fact
 from alina.domain.runs import Run, RunState, run_id_for
 from alina.errors import ConfigError, ModelBudgetSpent, ModelError, TransientError
-from alina.llm import prompts, streaming, structured
+from alina.llm import prompts, structured
 from alina.llm.budget import on_behalf_of
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.tools.registry import BUILT_IN
@@ -65,22 +65,23 @@ def run(runtime: Runtime, *, agent_name: str, symbol: str, as_of: datetime, key:
     with runtime.unit_of_work() as uow:
         stored = start(runtime, uow, agent=agent_name, symbol=symbol, as_of=as_of, key=key)
     stream = runtime.stream(stored.id)
-    with streaming.failures_told(stream):
-        ended = stored if stored.state is not RunState.STARTED else _run(runtime, agent, stored, stream)
+    ended = stored if stored.state is not RunState.STARTED else _run(runtime, agent, stored, stream)
     # Of a run that had ended already too: it may have ended as its process did.
     _tell_end(ended, stream)
     return ended
 
 
 def stop(runtime: Runtime, key: str) -> Run:
-    """End the run of this key as FAILED if it still runs: its task was revoked, or its time was over.
+    """End the run of this key as FAILED if it still runs: nobody waits for it any more.
 
     Raises LedgerError if it never started.
     """
     with runtime.unit_of_work() as uow:
         run = uow.ledger.run(run_id_for(key))
-    why = "stopped: revoked, or longer than execution.task_soft_time_limit"
-    return _finish(runtime, replace(run, state=RunState.FAILED, summary=why))
+    why = "stopped: revoked, longer than execution.task_soft_time_limit, or its process died again and again"
+    ended = _finish(runtime, replace(run, state=RunState.FAILED, summary=why))
+    _tell_end(ended, runtime.stream(ended.id))
+    return ended
 
 
 def _tell_end(run: Run, stream: AnswerStream) -> None:

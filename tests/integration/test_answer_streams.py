@@ -13,15 +13,15 @@ from redis import Redis
 
 from alina.domain.ports import AnswerStream
 from alina.domain.runs import Answer, CompletionRequest, Message
-from alina.errors import BrokerUnavailable, ModelBusy, TransientError
+from alina.errors import BrokerUnavailable, TransientError
 from alina.llm.scripted import ScriptedModel
 from alina.llm.streaming import (
     AnswerPublisher,
     AnswerReader,
     StreamEvent,
     StreamKind,
-    failures_told,
     stream_key,
+    tell_failure,
 )
 
 MODEL = ScriptedModel(
@@ -107,12 +107,20 @@ def test_an_answer_that_begins_anew_says_so(publisher: AnswerPublisher, reader: 
     assert "".join(event.text for event in events[last + 1 :]) == given.text
 
 
-def test_a_failure_ends_the_stream_and_is_raised_on(publisher: AnswerPublisher, reader: AnswerReader) -> None:
+def test_a_stream_is_ended_by_whoever_finds_its_writer_dead(
+    publisher: AnswerPublisher, reader: AnswerReader, redis_url: str
+) -> None:
     run_id = uuid4()
-    with pytest.raises(ModelBusy), failures_told(publisher.open(run_id)):
-        raise ModelBusy("no answer within 60 s")
-    (event,) = read(reader, run_id)
-    assert (event.kind, event.text) == (StreamKind.ERROR, "no answer within 60 s")
+    publisher.open(run_id).begin(1)
+    publisher.close(200)
+    with Redis.from_url(redis_url) as client:
+        tell_failure(client, run_id, "its process died")
+        assert 0 < client.ttl(stream_key(run_id)) <= 3600
+    assert [(event.kind, event.text) for event in read(reader, run_id)][1:] == [
+        (StreamKind.ERROR, "its process died")
+    ]
+    with Redis.from_url("redis://127.0.0.1:1/0") as away:
+        tell_failure(away, run_id, "it is logged, and not raised")
 
 
 def test_a_stream_is_bounded_in_entries_and_in_time(

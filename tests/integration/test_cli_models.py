@@ -129,8 +129,9 @@ def test_a_model_whose_cost_nobody_knows_is_not_activated_where_money_is_limited
 
 def test_what_a_probe_asks_is_counted_and_ends_at_the_budget(alina: InProcess, tmp_path: Path) -> None:
     with model_door() as door:
+        mine = f"{{mine: {{base_url: '{door.address}'}}}}"
         (tmp_path / "config.yaml").write_text(
-            f"models: {{providers: {{mine: {{base_url: '{door.address}'}}}}, budget: {{day: {{calls: 3}}}}}}\n"
+            f"models: {{providers: {mine}, budget: {{day: {{calls: 3}}}}}}\n"
         )
         alina("models", "add", "elsewhere", "provider:mine/some-model")
         assert alina("models", "probe", "elsewhere", "--answers", "2").code == 0

@@ -1,25 +1,30 @@
-"""A run is cancelled while its model answers, in a child of a real Celery worker, and the child lives on."""
+"""Runs that are cancelled, or whose process dies, while their model answers in a child of a real worker."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from celery import Celery
 from model_door import Exchange, ModelDoor, model_door
 from redis import Redis
 from system import NOW, RunningVenue, System, system
 from worker_process import end_worker
 
 from alina.config import load_settings
-from alina.domain.runs import RunState, run_id_for
-from alina.queues import INFERENCE, PendingRun, make_celery, send
+from alina.domain.runs import Run, RunState, run_id_for
+from alina.llm.streaming import AnswerReader, StreamEvent, StreamKind
+from alina.queues import DEFAULT, INFERENCE, PendingRun, make_celery, send
 
-VENUE_SYMBOLS = 1
+VENUE_SYMBOLS = 4
 PATIENCE = 200.0  # seconds
 
 
@@ -62,7 +67,7 @@ def worker(
         "ALINA_DATABASE_URL": ledger_url,
         "ALINA_REDIS_URL": redis_server,
     }
-    arguments = ("-Q", INFERENCE, "--concurrency", "1", "--without-gossip", "--without-mingle")
+    arguments = ("-Q", f"{INFERENCE},{DEFAULT}", "--concurrency", "1", "--without-gossip", "--without-mingle")
     with (tmp_path / "worker.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "worker", *arguments],
@@ -75,53 +80,129 @@ def worker(
     end_worker(process)
 
 
-def test_a_run_that_is_cancelled_in_its_answer_ends_failed_and_the_next_is_answered(
+@pytest.fixture
+def asked(
     one: System,
     worker: "subprocess.Popen[bytes]",
     door: ModelDoor,
     ledger_url: str,
     redis_server: str,
     tmp_path: Path,
-) -> None:
-    def wait_until(holds: Callable[[], object]) -> None:
+) -> "Iterator[Asked]":
+    settings = load_settings(tmp_path / "config.yaml")
+    with make_celery(settings, database_url=ledger_url, redis_url=redis_server) as app:
+        yield Asked(one, worker, door, app, AnswerReader(redis_server), tmp_path / "worker.log")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A worker, the door that it asks, and what came of it."""
+
+    one: System
+    worker: "subprocess.Popen[bytes]"
+    door: ModelDoor
+    app: Celery
+    reader: AnswerReader
+    log: Path
+
+    def begin(self, key: str) -> PendingRun:
+        sent = send(self.app, "market.run_cycle", "trading", self.one.symbol, NOW.isoformat(), key)
+        return PendingRun(sent, run_id_for(key))
+
+    def wait_until(self, holds: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not holds():
-            said = (tmp_path / "worker.log").read_text()[-3000:]
-            assert worker.poll() is None, said
+            said = self.log.read_text()[-3000:]
+            assert self.worker.poll() is None, said
             assert time.monotonic() < deadline, said
             time.sleep(0.1)
 
-    def begins_to_answer(exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.event(exchange.events()[0])
-        exchange.hang()
+    def end_of(self, key: str) -> Run:
+        """The run of this key, once it has ended; nobody asks it again."""
+        self.wait_until(lambda: self._has_ended(key))
+        with self.one.work() as uow:
+            assert uow.ledger.unfinished_runs(older_than=timedelta(0)) == []
+            return uow.ledger.run(run_id_for(key))
 
-    def ended(key: str) -> bool:
-        with one.work() as uow:
+    def _has_ended(self, key: str) -> bool:
+        with self.one.work() as uow:
             return uow.ledger.has_run(key) and uow.ledger.run(run_id_for(key)).state is not RunState.STARTED
 
-    settings = load_settings(tmp_path / "config.yaml")
-    with make_celery(settings, database_url=ledger_url, redis_url=redis_server) as app:
+    def told(self, pending: PendingRun) -> StreamEvent:
+        """The last word of its stream."""
+        return list(self.reader.read(pending.stream_id, timeout=PATIENCE))[-1]
 
-        def begin(key: str) -> PendingRun:
-            return PendingRun(send(app, "market.run_cycle", "trading", one.symbol, NOW.isoformat(), key))
 
-        door.plays = begins_to_answer
-        cancelled = begin("cancelled")
-        wait_until(lambda: door.asked)
-        cancelled.cancel()
-        wait_until(lambda: ended("cancelled"))
-        with one.work() as uow:
-            run = uow.ledger.run(run_id_for("cancelled"))
-            assert (run.state, run.calls) == (RunState.FAILED, ())
-            assert "stopped: revoked" in run.summary
-            # nobody asks it again
-            assert uow.ledger.unfinished_runs(older_than=timedelta(0)) == []
+def begins_to_answer(exchange: Exchange) -> None:
+    exchange.begin()
+    exchange.event(exchange.events()[0])
+    exchange.hang()
 
-        door.plays = Exchange.answer
-        begin("next")
-        wait_until(lambda: ended("next"))
-        with one.work() as uow:
-            following = uow.ledger.run(run_id_for("next"))
-        # the door's script is no answer to an agent's question: what matters is that it was asked and heard
-        assert following.calls[0].completion.model.name == "some-model"
+
+def test_a_run_that_is_cancelled_in_its_answer_ends_failed_and_the_next_is_answered(asked: Asked) -> None:
+    asked.door.plays = begins_to_answer
+    cancelled = asked.begin("cancelled")
+    asked.wait_until(lambda: asked.door.asked)
+    cancelled.cancel()
+    run = asked.end_of("cancelled")
+    assert (run.state, run.calls) == (RunState.FAILED, ())
+    assert "stopped: revoked" in run.summary
+    told = asked.told(cancelled)
+    assert told.kind is StreamKind.ERROR
+    assert "stopped: revoked" in told.text
+
+    asked.door.plays = Exchange.answer
+    asked.begin("next")
+    # the door's script is no answer to an agent's question: what matters is that it was asked and heard
+    assert asked.end_of("next").calls[0].completion.model.name == "some-model"
+
+
+def test_a_run_that_is_terminated_with_its_process_is_not_asked_again(asked: Asked) -> None:
+    asked.door.plays = begins_to_answer
+    terminated = asked.begin("terminated")
+    asked.wait_until(lambda: asked.door.asked)
+    asked.app.control.revoke(terminated.id, terminate=True)  # as Flower does
+    assert asked.end_of("terminated").state is RunState.FAILED
+    assert asked.told(terminated).text == "stopped: revoked"
+
+
+def test_a_run_whose_process_dies_begins_anew_and_its_stream_ends(asked: Asked) -> None:
+    def kills(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.event(exchange.events()[0])
+        exchange.event(exchange.events()[1])
+        if len(asked.door.asked) == 1:
+            os.kill(_child(asked.worker), signal.SIGKILL)
+            exchange.hang()
+        for event in exchange.events()[2:]:
+            exchange.event(event)
+        exchange.end()
+
+    asked.door.plays = kills
+    pending = asked.begin("died once")
+    events = list(asked.reader.read(pending.stream_id, timeout=PATIENCE))
+    assert events[-1].kind in (StreamKind.END, StreamKind.ERROR)
+    run = asked.end_of("died once")
+    assert run.calls
+    begins = [number for number, event in enumerate(events) if event.kind is StreamKind.BEGIN]
+    last = "".join(event.text for event in events[begins[-1] + 1 : -1])
+    assert last == run.calls[-1].completion.text
+
+
+def test_a_run_whose_process_dies_each_time_ends_failed_and_says_so(asked: Asked) -> None:
+    def kills(exchange: Exchange) -> None:
+        os.kill(_child(asked.worker), signal.SIGKILL)
+        exchange.hang()
+
+    asked.door.plays = kills
+    pending = asked.begin("died")
+    told = asked.told(pending)
+    assert told.kind is StreamKind.ERROR
+    assert "exited prematurely" in told.text
+    assert asked.end_of("died").state is RunState.FAILED
+    assert len(asked.door.asked) == 3
+
+
+def _child(worker: "subprocess.Popen[bytes]") -> int:
+    """The one that asks: the newest."""
+    return int(max(psutil.Process(worker.pid).children(), key=psutil.Process.create_time).pid)
