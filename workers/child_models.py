@@ -13,24 +13,37 @@ from alina.errors import AlinaError
 from alina.llm import opening
 from alina.llm.choice import ChosenModel
 from alina.llm.pool import ModelPool
+from alina.llm.registry import NO_VOCABULARIES
 
 log = structlog.get_logger(__name__)
 
 
 class ChildModels:
-    """Made before the fork, and empty until a child uses it: nothing here may be shared by two processes."""
+    """Made before the fork, and empty until a child uses it, but for words, which all children only read."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._vocabularies = NO_VOCABULARIES
+
+    def read_vocabularies(self) -> None:
+        """Read before the fork what each child would else have a copy of."""
+        sessions = self._make_sessions()
+        try:
+            self._vocabularies = opening.shared_vocabularies(self._settings, sessions)
+        except AlinaError as error:  # each child reads them, or fails, with its model
+            log.warning("the vocabulary of the model is not shared", error=str(error))
+        finally:
+            sessions.kw["bind"].dispose()  # no connection may be shared
 
     @cached_property
     def sessions(self) -> sessionmaker[Session]:
         """Of this child's one engine."""
-        return bootstrap.make_sessions(bootstrap.connections(self._settings).database_url)
+        return self._make_sessions()
 
     @cached_property
     def pool(self) -> ModelPool:
-        return opening.make_pool(self._settings, opening.make_prefixes(self._settings))
+        prefixes = opening.make_prefixes(self._settings)
+        return opening.make_pool(self._settings, prefixes, self._vocabularies)
 
     @cached_property
     def chosen(self) -> ChosenModel:
@@ -56,6 +69,9 @@ class ChildModels:
         memory = psutil.Process().memory_info()
         models = self.pool.private_bytes if "pool" in self.__dict__ else 0
         return int(max(memory.rss - memory.shared - models, 1024)) // 1024
+
+    def _make_sessions(self) -> sessionmaker[Session]:
+        return bootstrap.make_sessions(bootstrap.connections(self._settings).database_url)
 
     def _warm_up(self, sessions: sessionmaker[Session], pool: ModelPool) -> None:
         try:

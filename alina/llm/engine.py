@@ -21,6 +21,7 @@ from alina.errors import ModelError, ModelUnavailable
 from alina.llm.native import BATCH, NativeModel
 from alina.llm.prefix_store import Prefixes
 from alina.llm.sampling import Sampler
+from alina.llm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,22 @@ class Prompt:
 class Engine:
     """One model file, mapped and ready. Not safe to use from two threads at once."""
 
-    def __init__(self, path: Path, *, context_length: int, threads: int, prefixes: Prefixes) -> None:
-        """Raises ModelUnavailable with llama.cpp's own reason."""
-        self._native = NativeModel(path, context_length=context_length, threads=threads)
-        self._template = _chat_template(self._native, path)
-        self._control = _control_tokens(self._native)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context_length: int,
+        threads: int,
+        prefixes: Prefixes,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        """`vocabulary`: of this file, if it is in memory already. Raises ModelUnavailable with the reason."""
+        self._native = NativeModel(
+            path, context_length=context_length, threads=threads, vocabulary=vocabulary
+        )
+        self._words = self._native.words
+        self._template = _chat_template(self._words, path)
+        self._control = _control_tokens(self._words)
         self._prefixes = prefixes
         self._evaluated: list[int] = []
 
@@ -74,7 +86,7 @@ class Engine:
         """
         native, tokens = self._native, prompt.tokens
         with Sampler(
-            native.context, native.vocabulary, grammar=grammar, temperature=temperature, seed=seed
+            native.context, self._words.handle, grammar=grammar, temperature=temperature, seed=seed
         ) as sampler:
             # The last token is always evaluated again: the first draw needs its logits.
             static = _whole_batches(min(prompt.static, len(tokens) - 1))
@@ -91,7 +103,7 @@ class Engine:
 
     def spelt(self, token: int) -> bytes:
         """The token's part of the text, in UTF-8; a character may go on in the next one's."""
-        return self._native.spelt(token)
+        return self._words.spelt(token)
 
     def _resume(self, tokens: list[int], static: int) -> int:
         """Empty the context but for whole batches that `tokens` begins with. Returns how many tokens stay."""
@@ -116,7 +128,7 @@ class Engine:
             text = self._template(messages=turns).prompt
         except (TemplateError, ValueError) as error:
             raise ModelError(f"the model's chat template refuses these messages: {error}") from error
-        return self._native.tokens(text.encode())
+        return self._words.tokens(text.encode())
 
     def _defused(self, content: str) -> str:
         """`content` in which no control token, such as the end of a turn, can be read."""
@@ -140,14 +152,14 @@ class _ChatTemplate(Jinja2ChatFormatter):
         return datetime(2025, 1, 1, tzinfo=UTC).strftime(f)
 
 
-def _chat_template(native: NativeModel, path: Path) -> _ChatTemplate:
-    source = native.metadata("tokenizer.chat_template")
+def _chat_template(words: Vocabulary, path: Path) -> _ChatTemplate:
+    source = words.metadata("tokenizer.chat_template")
     if source is None:
         raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
-    begin, end = native.special_tokens()
+    begin, end = words.special_tokens()
     return _ChatTemplate(template=source, bos_token=begin, eos_token=end)
 
 
-def _control_tokens(native: NativeModel) -> re.Pattern[str]:
-    texts = (re.escape(text) for text in native.control_tokens() if len(text) > 1)
+def _control_tokens(words: Vocabulary) -> re.Pattern[str]:
+    texts = (re.escape(text) for text in words.control_tokens() if len(text) > 1)
     return re.compile("|".join(texts) or r"(?!)")

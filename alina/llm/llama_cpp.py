@@ -23,6 +23,7 @@ from alina.llm.grammar import grammar_from_schema
 from alina.llm.limits import check_fits
 from alina.llm.native import BATCH, build
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
+from alina.llm.vocabulary import Vocabulary
 
 
 def identity(path: Path, *, sha256: str, context_length: int, threads: int) -> ModelIdentity:
@@ -49,13 +50,21 @@ class LlamaCppModel:
         context_length: int,
         threads: int,
         prefixes: PrefixStore = NO_PREFIXES,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
-        """Map the file. Raises ModelUnavailable with the engine's own reason."""
+        """Map the file. `vocabulary`: its own, if it is in memory already.
+
+        Raises ModelUnavailable with the engine's own reason.
+        """
         self._lock = Lock()
         self._is_closed = False
         self._identity = identity(path, sha256=sha256, context_length=context_length, threads=threads)
         self._engine = Engine(
-            path, context_length=context_length, threads=threads, prefixes=prefixes.of(str(self._identity))
+            path,
+            context_length=context_length,
+            threads=threads,
+            prefixes=prefixes.of(str(self._identity)),
+            vocabulary=vocabulary,
         )
 
     @property

@@ -1,7 +1,7 @@
-"""llama.cpp's C functions behind one object: a mapped file, its vocabulary and its one context.
+"""llama.cpp's C functions behind one object: a mapped file and its one context.
 
-Nothing else of the package touches a pointer, but for `sampling`. llama-cpp-python's own class `Llama`
-is passed by: it can neither leave weights shared that llama.cpp would repack, nor free its buffers early.
+Nothing else of the package touches a pointer, but for `vocabulary` and `sampling`. llama-cpp-python's own
+class `Llama` is passed by: it can neither leave weights and words shared, nor free its buffers early.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ import llama_cpp
 from llama_cpp._ggml import libggml
 
 from alina.errors import ModelError, ModelUnavailable
+from alina.llm.vocabulary import Vocabulary
 
 #: tokens evaluated between two looks at the clock; larger batches are no faster on a CPU
 BATCH = 64
@@ -47,12 +48,14 @@ def build() -> str:
 class NativeModel:
     """One model file, mapped, with one context of one sequence. Not safe to use from two threads at once."""
 
-    def __init__(self, path: Path, *, context_length: int, threads: int) -> None:
-        """Raises ModelUnavailable with llama.cpp's own reason."""
-        llama_cpp.llama_log_set(_keep_errors, None)
-        llama_cpp.llama_backend_init()
-        _complaints.clear()
-        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), _model_options())
+    def __init__(
+        self, path: Path, *, context_length: int, threads: int, vocabulary: Vocabulary | None = None
+    ) -> None:
+        """`vocabulary`: of this file, if it is in memory already: only the weights are opened then.
+
+        Raises ModelUnavailable with llama.cpp's own reason.
+        """
+        self.model = _opened(path, _model_options(vocabulary))
         self.context = None
         if self.model:
             options = _context_options(context_length, threads)
@@ -60,62 +63,14 @@ class NativeModel:
         self._release = weakref.finalize(self, _free, self.model, self.context)
         if not self.context:
             self.close()
-            raise ModelUnavailable(
-                f"model {path} does not load with llama-cpp-python {llama_cpp.__version__}: "
-                f"{'; '.join(_complaints) or 'no reason given'}. "
-                "Free some memory, lower models.context_length, or name another file"
-            )
-        self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
+            raise _not_loaded(path)
+        self.words = Vocabulary(self.model) if vocabulary is None else vocabulary
+        _trim()
         self._memory = llama_cpp.llama_get_memory(self.context)
 
     def close(self) -> None:
         """Give the memory back. Safe to repeat; nothing else may be called afterwards."""
         self._release()
-
-    def metadata(self, key: str) -> str | None:
-        """A text of the file's header."""
-        length = llama_cpp.llama_model_meta_val_str(self.model, key.encode(), None, 0)
-        if length < 0:
-            return None
-        buffer = ctypes.create_string_buffer(length + 1)
-        llama_cpp.llama_model_meta_val_str(self.model, key.encode(), buffer, length + 1)
-        return buffer.value.decode(errors="replace")
-
-    # words
-
-    def tokens(self, text: bytes) -> list[int]:
-        """`text` in the model's vocabulary, its control tokens read as such. Raises ModelError."""
-        room = len(text) + 8  # no tokeniser makes more tokens than bytes, but for those it adds
-        buffer = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(self.vocabulary, text, len(text), buffer, room, False, True)
-        if count < 0:
-            raise ModelError(f"llama.cpp cannot read a prompt of {len(text)} bytes: shorten it")
-        return buffer[:count]
-
-    def spelt(self, token: int) -> bytes:
-        """The token's part of the text, in UTF-8; a character may go on in the next one's."""
-        room = 128
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            length = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, room, 0, False)
-            if length >= 0:
-                return buffer.raw[:length]
-            room = -length
-
-    def name_of(self, token: int) -> str:
-        """The token as the vocabulary has it; empty for none."""
-        text = llama_cpp.llama_vocab_get_text(self.vocabulary, token) if token != -1 else b""
-        return str(text.decode(errors="replace"))
-
-    def special_tokens(self) -> tuple[str, str]:
-        """The texts of the tokens that begin and end a text."""
-        begin, end = llama_cpp.llama_vocab_bos(self.vocabulary), llama_cpp.llama_vocab_eos(self.vocabulary)
-        return self.name_of(begin), self.name_of(end)
-
-    def control_tokens(self) -> list[str]:
-        """The texts of the tokens that structure a conversation instead of being said in it."""
-        every = range(llama_cpp.llama_vocab_n_tokens(self.vocabulary))
-        return [self.name_of(one) for one in every if llama_cpp.llama_vocab_is_control(self.vocabulary, one)]
 
     # the context
 
@@ -153,13 +108,61 @@ class NativeModel:
         return False
 
 
-def _model_options() -> Any:
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The vocabulary of a file without its weights, for as long as this process and its children live.
+
+    Starts no thread: it may be called before a fork. Raises ModelUnavailable with llama.cpp's own reason.
+    """
+    options = llama_cpp.llama_model_default_params()
+    options.n_gpu_layers = 0
+    options.vocab_only = True
+    model = _opened(path, options)
+    if not model:
+        raise _not_loaded(path)
+    words = Vocabulary(model)
+    words.tokens(b"It's 1")  # the tables that the tokeniser makes at its first use are shared as well
+    _trim()
+    return words
+
+
+def _opened(path: Path, options: Any) -> Any:
+    """llama.cpp's model; None where `_complaints` says why."""
+    llama_cpp.llama_log_set(_keep_errors, None)
+    llama_cpp.llama_backend_init()
+    _complaints.clear()
+    return llama_cpp.llama_model_load_from_file(str(path).encode(), options)
+
+
+def _not_loaded(path: Path) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"model {path} does not load with llama-cpp-python {llama_cpp.__version__}: "
+        f"{'; '.join(_complaints) or 'no reason given'}. "
+        "Free some memory, lower models.context_length, or name another file"
+    )
+
+
+def _model_options(vocabulary: Vocabulary | None = None) -> Any:
     options = llama_cpp.llama_model_default_params()
     options.n_gpu_layers = 0
     options.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
     # Repacked weights are a private copy in each process: docs/models.md has what this costs.
     options.use_extra_bufts = False
+    if vocabulary is not None:
+        options.kv_overrides = _without_words(vocabulary)
     return options
+
+
+def _without_words(vocabulary: Vocabulary) -> Any:
+    """Metadata of a model that has so many tokens and no texts for them, in place of the file's own."""
+    family = vocabulary.metadata("general.architecture")
+    overrides = (llama_cpp.llama_model_kv_override * 3)()  # the last one stays empty: it ends the list
+    tokeniser: Any = overrides[0]
+    tokeniser.tag, tokeniser.key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR, b"tokenizer.ggml.model"
+    tokeniser.value.val_str = b"none"
+    size: Any = overrides[1]
+    size.tag, size.key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, f"{family}.vocab_size".encode()
+    size.value.val_i64 = len(vocabulary)
+    return overrides
 
 
 def _context_options(context_length: int, threads: int) -> Any:
@@ -177,7 +180,11 @@ def _free(model: Any, context: Any) -> None:
         llama_cpp.llama_free(context)
     if model:
         llama_cpp.llama_model_free(model)
-    # The vocabulary was many small pieces, which glibc would keep for itself.
+    _trim()
+
+
+def _trim() -> None:
+    """Give back what glibc would keep for itself: a vocabulary is read and kept in many small pieces."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -24,7 +24,7 @@ from alina.llm.fallback import Fallback
 from alina.llm.pool import Layout, ModelPool
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.providers import is_elsewhere, open_provider
-from alina.llm.registry import check_model
+from alina.llm.registry import NO_VOCABULARIES, Vocabularies, check_model, read_vocabularies
 from alina.llm.spending import PostgresSpending
 
 #: of the memory; the rest is for Postgres, Redis and what processes hold beside models
@@ -37,11 +37,18 @@ def threads_a_child(settings: Settings) -> int:
     return min(settings.models.threads or share, share)
 
 
-def make_pool(settings: Settings, prefixes: PrefixStore = NO_PREFIXES) -> ModelPool:
+def make_pool(
+    settings: Settings,
+    prefixes: PrefixStore = NO_PREFIXES,
+    vocabularies: Vocabularies = NO_VOCABULARIES,
+) -> ModelPool:
     """What holds the models of this process, within what `execution.ram_limit` and the machine leave them."""
     memory = min(settings.execution.ram_limit, psutil.virtual_memory().total)
     return ModelPool(
-        budget_bytes=int(memory * MODELS_SHARE), children=settings.execution.concurrency, prefixes=prefixes
+        budget_bytes=int(memory * MODELS_SHARE),
+        children=settings.execution.concurrency,
+        prefixes=prefixes,
+        vocabularies=vocabularies,
     )
 
 
@@ -202,9 +209,23 @@ def _active(sessions: sessionmaker[Session]) -> RegisteredModel | None:
         return ModelCatalogue(session).active()
 
 
+def shared_vocabularies(settings: Settings, sessions: sessionmaker[Session]) -> Vocabularies:
+    """The words of what the next task asks, for all children of a process that calls this before its forks.
+
+    Raises as `warm_up` does.
+    """
+    source = _asked_next(settings, sessions).source
+    return NO_VOCABULARIES if is_elsewhere(source) else read_vocabularies(source)
+
+
 def warm_up(settings: Settings, sessions: sessionmaker[Session], pool: ModelPool) -> None:
     """Open what the next task asks, if it is of this machine. Raises as `make_chosen_model`'s model does."""
+    layout = _asked_next(settings, sessions)
+    if not is_elsewhere(layout.source):
+        pool.model(layout).warm_up()
+
+
+def _asked_next(settings: Settings, sessions: sessionmaker[Session]) -> Layout:
     active = _active(sessions)
     source = model_source(settings, active.facts.source if active else None)
-    if not is_elsewhere(source):
-        pool.model(_layout(settings, source, sha256=active.facts.sha256 if active else None)).warm_up()
+    return _layout(settings, source, sha256=active.facts.sha256 if active else None)

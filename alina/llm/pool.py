@@ -15,7 +15,14 @@ from alina.domain.ports import Model
 from alina.domain.runs import Completion, CompletionRequest, Message, ModelIdentity
 from alina.errors import ModelError, ModelUnavailable
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
-from alina.llm.registry import Need, identity_of, memory_needed, open_model
+from alina.llm.registry import (
+    NO_VOCABULARIES,
+    Need,
+    Vocabularies,
+    identity_of,
+    memory_needed,
+    open_model,
+)
 
 _WARM_UP = CompletionRequest(
     messages=(Message("user", "Say yes."),),
@@ -47,8 +54,17 @@ class _Held:
 class ModelPool:
     """Opens models when they are asked; the one asked longest ago makes room for another."""
 
-    def __init__(self, *, budget_bytes: int, children: int, prefixes: PrefixStore = NO_PREFIXES) -> None:
+    def __init__(
+        self,
+        *,
+        budget_bytes: int,
+        children: int,
+        prefixes: PrefixStore = NO_PREFIXES,
+        vocabularies: Vocabularies = NO_VOCABULARIES,
+    ) -> None:
+        """`vocabularies`: those that were read before the fork."""
         self._budget, self._children, self._prefixes = budget_bytes, children, prefixes
+        self._vocabularies = vocabularies
         self._held: OrderedDict[ModelIdentity, _Held] = OrderedDict()
         self._lock = RLock()
 
@@ -106,6 +122,7 @@ class ModelPool:
             threads=layout.threads,
             sha256=identity.sha256,
             prefixes=self._prefixes,
+            vocabularies=self._vocabularies,
         )
         self._held[identity] = _Held(model, need)
         return self._held[identity]

