@@ -26,7 +26,7 @@ from alina.embedded.redis import EmbeddedRedis
 from alina.errors import ConfigError, SystemStateError
 from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
-from alina.exchange.candle_store import CandleStore
+from alina.exchange.candle_store import LOCAL, CandleStore
 from alina.ledger import Ledger
 from alina.llm import opening
 from alina.llm.streaming import silent
@@ -215,18 +215,31 @@ def make_sessions(database_url: str) -> sessionmaker[Session]:
     return session_factory(make_engine(database_url))
 
 
-def make_unit_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
-    """Units of work on one engine: the engine connects on first use, after any fork."""
-    return _units_of_work(make_sessions(database_url))
+def candles_of(settings: Settings) -> str:
+    """Whose candles the system stores and reads: the venue's, or those of the exchange traded on."""
+    section = settings.market.exchange
+    return LOCAL if section.mode == "paper" else section.id
 
 
-def _units_of_work(sessions: sessionmaker[Session]) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+def make_unit_of_work(database_url: str, exchange: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+    """Units of work on one engine: the engine connects on first use, after any fork.
+
+    `exchange`: see `candles_of`.
+    """
+    return _units_of_work(make_sessions(database_url), exchange)
+
+
+def _units_of_work(
+    sessions: sessionmaker[Session], exchange: str
+) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     embedder = WordLlamaEmbedder()
 
     @contextmanager
     def unit_of_work() -> Iterator[UnitOfWork]:
         with transaction(sessions) as session:
-            yield UnitOfWork(Ledger(session), CandleStore(session), PostgresMemory(session, embedder))
+            yield UnitOfWork(
+                Ledger(session), CandleStore(session, exchange), PostgresMemory(session, embedder)
+            )
 
     return unit_of_work
 
@@ -252,7 +265,7 @@ def make_runtime(
         settings=settings,
         clock=clock or make_clock(settings),
         exchange=exchange or make_exchange(settings, keys, redis_url),
-        unit_of_work=_units_of_work(sessions),
+        unit_of_work=_units_of_work(sessions, candles_of(settings)),
         model=model or opening.make_chosen_model(settings, sessions, redis_url=redis_url),
         agents=make_agents(settings) if agents is None else agents,
         tools=load_tools(settings.tools) if tools is None else tools,

@@ -84,7 +84,7 @@ def serve(port: int, address: str = "127.0.0.1") -> None:
     settings = load_settings()
     bootstrap.refuse_exchange_keys(settings)
     urls = bootstrap.connections(settings)
-    unit_of_work = bootstrap.make_unit_of_work(urls.database_url)
+    unit_of_work = bootstrap.make_unit_of_work(urls.database_url, bootstrap.candles_of(settings))
     broker = redis.Redis.from_url(urls.redis_url, socket_timeout=5, socket_connect_timeout=5)
 
     def counts() -> Mapping[str, int]:

@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Candles: download, import, check and export. What was interrupted goes on where it ended.",
 )
 
+Exchange = Annotated[str | None, typer.Option(help="Only of this one: a ccxt id, or venue.")]
 Symbols = Annotated[list[str] | None, typer.Option("--symbol", help="Only this one; repeat for more.")]
 Timeframe = Annotated[str | None, typer.Option(help="Length of a candle: 5m, 1h, 4h, 1d.")]
 Since = Annotated[datetime | None, typer.Option("--from", help="UTC. Default: the first.")]
@@ -40,7 +41,8 @@ def download(
 ) -> None:
     """Ask a real exchange for candles.
 
-    Only for those that are not stored yet, gaps included. The store tells no exchanges apart.
+    Only for those that are not stored yet, gaps included. `from` and `to` say how far the exchange reaches:
+    some tell only their newest candles.
 
     Example: alina data download BTC/USDT --timeframe 5m --from 2024-01-01
     """
@@ -52,8 +54,10 @@ def download(
     markets = [(one, timeframe or settings.market.timeframe) for one in symbols or settings.market.symbols]
     source = bootstrap.public_exchange(settings, exchange)
     with open_database(settings, make=True) as sessions:
-        rows = download_all(source, sessions, markets, span(since, until), quiet=as_json)
-    _show("Downloaded", ("symbol", "timeframe", "new", "missing"), rows, as_json=as_json)
+        name = exchange or settings.market.exchange.id
+        rows = download_all(source, name, sessions, markets, span(since, until), quiet=as_json)
+    columns = ("exchange", "symbol", "timeframe", "new", "missing", "from", "to")
+    _show("Downloaded", columns, rows, as_json=as_json)
 
 
 @app.command("import")
@@ -62,23 +66,31 @@ def import_(
     files: Files,
     symbol: Annotated[str | None, typer.Option(help="Where a file's name does not tell it.")] = None,
     timeframe: Timeframe = None,
+    exchange: Annotated[
+        str | None, typer.Option(help="Whose they are. Default: as the name says, or market.exchange.id.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Store the candles of files.
 
-    Symbol and timeframe are told by names such as BTC_USDT-5m.csv. The same again changes nothing. A file
-    with duplicates, impossible candles or times off the grid is refused.
+    Exchange, symbol and timeframe are told by names such as binance-BTC_USDT-5m.csv. The same again
+    changes nothing. A file with duplicates, impossible candles or times off the grid is refused.
 
     Example: alina data import user_data/data/binance
     """
-    from alina.cli.data_work import import_all
+    from alina.cli.data_work import exchange_for, import_all
     from alina.cli.database import open_database
     from alina.market_data.files import candle_files
 
     found = [one for path in files for one in candle_files(path)]
-    with open_database(settings_of(context), make=True) as sessions:
-        rows = import_all(found, sessions, symbol=symbol, timeframe=timeframe, quiet=as_json)
-    columns = ("file", "symbol", "timeframe", "candles", "new", "missing")
+    settings = settings_of(context)
+
+    def exchange_of(path: Path) -> str:
+        return exchange or exchange_for(path, default=settings.market.exchange.id)
+
+    with open_database(settings, make=True) as sessions:
+        rows = import_all(found, sessions, exchange_of, symbol=symbol, timeframe=timeframe, quiet=as_json)
+    columns = ("file", "exchange", "symbol", "timeframe", "candles", "new", "missing")
     _show("Imported", columns, rows, as_json=as_json)
 
 
@@ -86,6 +98,7 @@ def import_(
 def check(
     context: typer.Context,
     files: Annotated[list[Path] | None, typer.Argument(help="Files or folders. Default: the store.")] = None,
+    exchange: Exchange = None,
     symbols: Symbols = None,
     timeframe: Timeframe = None,
     as_json: AsJson = False,
@@ -99,7 +112,7 @@ def check(
     """
     from alina.market_data.faults import faults
 
-    series = _of_files(files, symbols, timeframe) if files else _stored(context, symbols, timeframe)
+    series = _of_files(files, symbols, timeframe) if files else _stored(context, exchange, symbols, timeframe)
     rows = [
         {
             "source": source,
@@ -129,16 +142,16 @@ def _of_files(
 
 
 def _stored(
-    context: typer.Context, symbols: list[str] | None, timeframe: str | None
+    context: typer.Context, exchange: str | None, symbols: list[str] | None, timeframe: str | None
 ) -> "Iterator[tuple[str, CandleArrays]]":
     from alina.cli.data_work import bulk_of, chosen_series, span
     from alina.cli.database import open_database
 
     with open_database(settings_of(context)) as sessions:
-        for one in chosen_series(sessions, symbols, timeframe):
+        for one in chosen_series(sessions, exchange, symbols, timeframe):
             since, until = span(None, None)
-            with bulk_of(sessions) as bulk:
-                yield "store", bulk.load(one.symbol, one.timeframe, since=since, until=until)
+            with bulk_of(sessions, one.exchange) as bulk:
+                yield f"store: {one.exchange}", bulk.load(one.symbol, one.timeframe, since=since, until=until)
 
 
 def _fault_cells(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -153,6 +166,7 @@ def _fault_cells(row: dict[str, Any]) -> tuple[Any, ...]:
 def export(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Made if it is not there.")],
+    exchange: Exchange = None,
     symbols: Symbols = None,
     timeframe: Timeframe = None,
     since: Since = None,
@@ -164,7 +178,7 @@ def export(
 ) -> None:
     """Write stored candles to files.
 
-    One file a market, named as `alina data import` reads it: BTC_USDT-5m.csv.
+    One file a market, named as `alina data import` reads it: binance-BTC_USDT-5m.csv.
 
     Example: alina data export candles --symbol BTC/USDT --format parquet
     """
@@ -172,9 +186,9 @@ def export(
     from alina.cli.database import open_database
 
     with open_database(settings_of(context)) as sessions:
-        series = chosen_series(sessions, symbols, timeframe)
+        series = chosen_series(sessions, exchange, symbols, timeframe)
         rows = export_all(folder, sessions, series, span(since, until), file_format, quiet=as_json)
-    _show("Exported", ("file", "symbol", "timeframe"), rows, as_json=as_json)
+    _show("Exported", ("file", "exchange", "symbol", "timeframe"), rows, as_json=as_json)
 
 
 def _show(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """What `alina data` does, with a bar for each market on standard error."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -16,14 +16,14 @@ from alina.db.engine import transaction
 from alina.domain.market import timeframe_duration
 from alina.domain.ports import Exchange
 from alina.errors import ConfigError, SystemStateError
-from alina.exchange.candle_bulk import CandleBulk, StoredSeries
+from alina.exchange.candle_bulk import CandleBulk, StoredSeries, stored_series
 from alina.exchange.candle_download import Download
 from alina.exchange.candle_import import import_candles
-from alina.exchange.candle_store import CandleStore
-from alina.market_data.arrays import CandleArrays
+from alina.exchange.candle_store import LOCAL, CandleStore
+from alina.market_data.arrays import CandleArrays, time_at
 from alina.market_data.faults import faults
 from alina.market_data.files import read_candles, write_parquet
-from alina.market_data.names import name_for
+from alina.market_data.names import name_for, named
 
 Sessions = sessionmaker[Session]
 Span = tuple[datetime, datetime]
@@ -41,24 +41,24 @@ def span(since: datetime | None, until: datetime | None) -> Span:
 
 
 @contextmanager
-def bulk_of(sessions: Sessions) -> Iterator[CandleBulk]:
-    """One transaction on the candles in bulk."""
+def bulk_of(sessions: Sessions, exchange: str) -> Iterator[CandleBulk]:
+    """One transaction on an exchange's candles in bulk."""
     with transaction(sessions) as session:
-        yield CandleBulk(session)
+        yield CandleBulk(session, exchange)
 
 
 @contextmanager
-def _store_of(sessions: Sessions) -> Iterator[CandleStore]:
+def _store_of(sessions: Sessions, exchange: str) -> Iterator[CandleStore]:
     with transaction(sessions) as session:
-        yield CandleStore(session)
+        yield CandleStore(session, exchange)
 
 
 def chosen_series(
-    sessions: Sessions, symbols: Sequence[str] | None, timeframe: str | None
+    sessions: Sessions, exchange: str | None, symbols: Sequence[str] | None, timeframe: str | None
 ) -> list[StoredSeries]:
     """What is stored of these; None: of all. Raises SystemStateError where nothing is."""
-    with bulk_of(sessions) as bulk:
-        series = bulk.series(list(symbols) if symbols else None, timeframe)
+    with transaction(sessions) as session:
+        series = stored_series(session, exchange, list(symbols) if symbols else None, timeframe)
     if not series:
         raise SystemStateError(
             "no such candles are stored: `alina data download` or `alina data import` brings them"
@@ -66,18 +66,45 @@ def chosen_series(
     return series
 
 
+def exchange_for(path: Path, *, default: str) -> str:
+    """Whose candles a file holds, where nothing but its name says it."""
+    import ccxt
+
+    told = named(path).exchange
+    return told if told is not None and (told == LOCAL or told in ccxt.exchanges) else default
+
+
 def download_all(
-    exchange: Exchange, sessions: Sessions, markets: Sequence[tuple[str, str]], span: Span, *, quiet: bool
+    exchange: Exchange,
+    name: str,
+    sessions: Sessions,
+    markets: Sequence[tuple[str, str]],
+    span: Span,
+    *,
+    quiet: bool,
 ) -> list[dict[str, Any]]:
-    """Download each market; `missing` is what the exchange itself does not have in between."""
+    """Download each market of the exchange of that name.
+
+    `missing` is what the exchange itself does not have in between; `from` and `to` are the opening of the
+    first and the close of the last candle that is stored of the span.
+    """
     rows = []
     with _bars(quiet) as bars:
         for market in markets:
-            new = _download(Download(exchange, partial(_store_of, sessions), *market), market, span, bars)
-            with bulk_of(sessions) as bulk:
-                missing = _missing(bulk.load(*market, since=span[0], until=span[1]))
-            rows.append({"symbol": market[0], "timeframe": market[1], "new": new, "missing": missing})
+            store = partial(_store_of, sessions, name)
+            new = _download(Download(exchange, store, *market), market, span, bars)
+            with bulk_of(sessions, name) as bulk:
+                candles = bulk.load(*market, since=span[0], until=span[1])
+            told = {"exchange": name, "symbol": market[0], "timeframe": market[1], "new": new}
+            rows.append({**told, "missing": _missing(candles), **_reach(candles)})
     return rows
+
+
+def _reach(candles: CandleArrays) -> dict[str, datetime | None]:
+    if not len(candles):
+        return {"from": None, "to": None}
+    closed = candles.open_time[-1] + candles.interval_ms
+    return {"from": time_at(candles.open_time[0]), "to": time_at(closed)}
 
 
 def _download(download: Download, market: tuple[str, str], span: Span, bars: Progress) -> int:
@@ -87,7 +114,13 @@ def _download(download: Download, market: tuple[str, str], span: Span, bars: Pro
 
 
 def import_all(
-    files: Sequence[Path], sessions: Sessions, *, symbol: str | None, timeframe: str | None, quiet: bool
+    files: Sequence[Path],
+    sessions: Sessions,
+    exchange_of: Callable[[Path], str],
+    *,
+    symbol: str | None,
+    timeframe: str | None,
+    quiet: bool,
 ) -> list[dict[str, Any]]:
     """Import each file; `missing` is what lacks between its candles."""
     rows = []
@@ -96,9 +129,15 @@ def import_all(
             file = read_candles(path, symbol=symbol, timeframe=timeframe)
             candles = file.arrays
             bar = bars.add_task(path.name, total=len(candles))
-            store, stored = partial(bulk_of, sessions), partial(_completed, bars, bar)
+            exchange = exchange_of(path)
+            store, stored = partial(bulk_of, sessions, exchange), partial(_completed, bars, bar)
             new = import_candles(file, store, now=datetime.now(UTC), stored=stored)
-            market = {"file": path, "symbol": candles.symbol, "timeframe": candles.timeframe}
+            market = {
+                "file": path,
+                "exchange": exchange,
+                "symbol": candles.symbol,
+                "timeframe": candles.timeframe,
+            }
             rows.append({**market, "candles": len(candles), "new": new, "missing": _missing(candles)})
     return rows
 
@@ -117,12 +156,14 @@ def export_all(
     rows = []
     with _bars(quiet) as bars:
         for one in bars.track(series, description="markets"):
-            path = folder / name_for(one.symbol, one.timeframe, f".{file_format}")
+            path = folder / name_for(one.exchange, one.symbol, one.timeframe, f".{file_format}")
             unfinished = path.with_name(f"{path.name}.part")
-            with bulk_of(sessions) as bulk:
+            with bulk_of(sessions, one.exchange) as bulk:
                 _write(bulk, one, span, unfinished, file_format)
             unfinished.replace(path)
-            rows.append({"file": path, "symbol": one.symbol, "timeframe": one.timeframe})
+            rows.append(
+                {"file": path, "exchange": one.exchange, "symbol": one.symbol, "timeframe": one.timeframe}
+            )
     return rows
 
 

@@ -85,7 +85,7 @@ def _run(settings: Settings, agent: str, symbol: str, timeout: float) -> _Outcom
     urls = bootstrap.connections(settings)
     app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
     result = run_now(app, agent, symbol=symbol).get(timeout)
-    unit_of_work = bootstrap.make_unit_of_work(urls.database_url)
+    unit_of_work = bootstrap.make_unit_of_work(urls.database_url, bootstrap.candles_of(settings))
 
     def look() -> _Outcome:
         with unit_of_work() as uow:

@@ -37,10 +37,10 @@ _STAGING = text(
 )
 _UPSERT = text(
     """
-    INSERT INTO candles (symbol, timeframe, open_time, open, high, low, close, volume)
-    SELECT :symbol, :timeframe, to_timestamp(open_ms / 1000.0), open, high, low, close, volume
+    INSERT INTO candles (exchange, symbol, timeframe, open_time, open, high, low, close, volume)
+    SELECT :exchange, :symbol, :timeframe, to_timestamp(open_ms / 1000.0), open, high, low, close, volume
     FROM staged_candles
-    ON CONFLICT (symbol, timeframe, open_time) DO UPDATE SET
+    ON CONFLICT (exchange, symbol, timeframe, open_time) DO UPDATE SET
         open = excluded.open, high = excluded.high, low = excluded.low,
         close = excluded.close, volume = excluded.volume
     WHERE (candles.open, candles.high, candles.low, candles.close, candles.volume)
@@ -50,34 +50,40 @@ _UPSERT = text(
 _PACKED = """
     COPY (
         SELECT string_agg(packed, ''::bytea) FROM candles
-        WHERE symbol = %s AND timeframe = %s AND open_time >= %s AND open_time < %s
+        WHERE exchange = %s AND symbol = %s AND timeframe = %s AND open_time >= %s AND open_time < %s
     ) TO STDOUT (FORMAT binary)
 """
 _EXACT = """
     COPY (
         SELECT (extract(epoch FROM open_time) * 1000)::bigint AS timestamp, open, high, low, close, volume
-        FROM candles WHERE symbol = %s AND timeframe = %s AND open_time >= %s AND open_time <= %s
+        FROM candles
+        WHERE exchange = %s AND symbol = %s AND timeframe = %s AND open_time >= %s AND open_time <= %s
         ORDER BY open_time
     ) TO STDOUT (FORMAT csv, HEADER)
 """
 _BOUNDS = text(
     """
-    SELECT min(open_time), max(open_time) FROM candles WHERE symbol = :symbol AND timeframe = :timeframe
+    SELECT min(open_time), max(open_time) FROM candles
+    WHERE exchange = :exchange AND symbol = :symbol AND timeframe = :timeframe
     """
 )
 _SERIES = text(
     """
-    SELECT symbol, timeframe, count(*) AS candles, min(open_time) AS first, max(open_time) AS last
-    FROM candles WHERE coalesce(symbol = any(:symbols), true) AND coalesce(timeframe = :timeframe, true)
-    GROUP BY symbol, timeframe ORDER BY symbol, timeframe
+    SELECT exchange, symbol, timeframe,
+        count(*) AS candles, min(open_time) AS first, max(open_time) AS last
+    FROM candles
+    WHERE coalesce(exchange = :exchange, true) AND coalesce(symbol = any(:symbols), true)
+        AND coalesce(timeframe = :timeframe, true)
+    GROUP BY exchange, symbol, timeframe ORDER BY exchange, symbol, timeframe
     """
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSeries:
-    """The candles of one market that are stored."""
+    """The candles of one market of one exchange that are stored."""
 
+    exchange: str
     symbol: str
     timeframe: str
     candles: int
@@ -86,11 +92,24 @@ class StoredSeries:
     last: datetime
 
 
-class CandleBulk:
-    """The table `candles` in bulk, through a session, and never committing."""
+def stored_series(
+    session: Session,
+    exchange: str | None = None,
+    symbols: list[str] | None = None,
+    timeframe: str | None = None,
+) -> list[StoredSeries]:
+    """What is stored, by exchange, symbol and timeframe; all of it, or of these alone."""
+    rows = session.execute(_SERIES, {"exchange": exchange, "symbols": symbols, "timeframe": timeframe})
+    return [StoredSeries(**row._asdict()) for row in rows]
 
-    def __init__(self, session: Session) -> None:
+
+class CandleBulk:
+    """The candles of one exchange in bulk, through a session, and never committing."""
+
+    def __init__(self, session: Session, exchange: str) -> None:
+        """`exchange`: a ccxt id, or candle_store.LOCAL."""
         self._session = session
+        self._exchange = exchange
 
     def save(self, symbol: str, timeframe: str, rows: IO[bytes]) -> int:
         """Store CSV rows of open ms, open, high, low, close, volume; each open time once.
@@ -100,18 +119,14 @@ class CandleBulk:
         self._session.execute(_STAGING)
         with self._cursor() as cursor:
             cursor.copy_expert("COPY staged_candles FROM STDIN (FORMAT csv)", rows)
-        market = {"symbol": symbol, "timeframe": timeframe}
+        market = {"exchange": self._exchange, "symbol": symbol, "timeframe": timeframe}
         return cast("CursorResult[object]", self._session.execute(_UPSERT, market)).rowcount
-
-    def series(self, symbols: list[str] | None = None, timeframe: str | None = None) -> list[StoredSeries]:
-        """What is stored, by symbol and timeframe; all of it, or of these alone."""
-        rows = self._session.execute(_SERIES, {"symbols": symbols, "timeframe": timeframe})
-        return [StoredSeries(**row._asdict()) for row in rows]
 
     def load(self, symbol: str, timeframe: str, *, since: datetime, until: datetime) -> CandleArrays:
         """The candles opened at `since` or later and closed by `until`, oldest first."""
         length = timeframe_duration(timeframe)
-        first, last = self._session.execute(_BOUNDS, {"symbol": symbol, "timeframe": timeframe}).one()
+        market = {"exchange": self._exchange, "symbol": symbol, "timeframe": timeframe}
+        first, last = self._session.execute(_BOUNDS, market).one()
         pages = [np.empty((0, _WIDTH), np.int64)]
         if first is not None:
             start, stop = max(first, since), min(last, until - length) + _MOMENT
@@ -123,7 +138,7 @@ class CandleBulk:
 
     def _page(self, symbol: str, timeframe: str, since: datetime, until: datetime) -> NDArray[np.int64]:
         answer = io.BytesIO()
-        self._copy_out(_PACKED, (symbol, timeframe, since, until), answer)
+        self._copy_out(_PACKED, (self._exchange, symbol, timeframe, since, until), answer)
         packed = answer.getbuffer()[_PROLOGUE:-_EPILOGUE]
         page = np.frombuffer(packed, ">i8").astype(np.int64).reshape(-1, _WIDTH)
         # an index gives them in order; nothing promises it
@@ -135,7 +150,7 @@ class CandleBulk:
         """Write the candles opened at `since` or later and closed by `until` as CSV, to the last digit."""
         self._session.execute(text("SET LOCAL statement_timeout = 0"))  # as long as it takes
         last = until - timeframe_duration(timeframe)
-        self._copy_out(_EXACT, (symbol, timeframe, since, last), sink)
+        self._copy_out(_EXACT, (self._exchange, symbol, timeframe, since, last), sink)
 
     def _copy_out(self, statement: str, values: tuple[Any, ...], sink: IO[bytes]) -> None:
         with self._cursor() as cursor:

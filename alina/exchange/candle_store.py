@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
@@ -13,30 +13,38 @@ from sqlalchemy.orm import Session
 from alina.db.tables import CandleRow
 from alina.domain.market import Candle, timeframe_duration
 
+#: whose candles those of the local exchange are, whatever it replays
+LOCAL = "venue"
+
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
 class CandleStore:
-    """Closed candles of any symbol and timeframe. Writes through the session and never commits.
+    """Closed candles of one exchange, of any symbol and timeframe.
 
+    Writes through the session and never commits.
     No method returns a candle that closes after `until`: what is asked as of a moment was known then.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, exchange: str) -> None:
+        """`exchange`: a ccxt id, or LOCAL."""
         self._session = session
+        self._exchange = exchange
 
     def save(self, candles: Sequence[Candle]) -> int:
         """Store them; a candle that the exchange corrected replaces the older one.
 
         Returns how many are new or differ from what was stored.
         """
-        rows = {(c.symbol, c.timeframe, c.open_time): asdict(c) for c in candles}
+        rows = {
+            (c.symbol, c.timeframe, c.open_time): {"exchange": self._exchange, **asdict(c)} for c in candles
+        }
         if not rows:
             return 0
         statement = insert(CandleRow).values(list(rows.values()))
         given = {name: getattr(statement.excluded, name) for name in _PRICES}
         upsert = statement.on_conflict_do_update(
-            index_elements=[CandleRow.symbol, CandleRow.timeframe, CandleRow.open_time],
+            constraint="pk_candles",
             set_=given,
             where=tuple_(*(getattr(CandleRow, name) for name in _PRICES)).is_distinct_from(
                 tuple_(*given.values())
@@ -46,13 +54,15 @@ class CandleStore:
 
     def latest(self, symbol: str, timeframe: str) -> Candle | None:
         """The newest candle stored."""
-        row = self._session.scalar(_series(symbol, timeframe).order_by(CandleRow.open_time.desc()).limit(1))
+        row = self._session.scalar(
+            self._series(symbol, timeframe).order_by(CandleRow.open_time.desc()).limit(1)
+        )
         return None if row is None else _candle(row)
 
     def history(self, symbol: str, timeframe: str, *, until: datetime, limit: int) -> Sequence[Candle]:
         """The last `limit` candles that had closed at `until`, oldest first."""
         query = (
-            _series(symbol, timeframe)
+            self._series(symbol, timeframe)
             .where(CandleRow.open_time <= until - timeframe_duration(timeframe))
             .order_by(CandleRow.open_time.desc())
             .limit(limit)
@@ -64,7 +74,7 @@ class CandleStore:
     ) -> list[Candle]:
         """The first `limit` candles opened at `since` or later and closed by `until`, oldest first."""
         query = (
-            _series(symbol, timeframe)
+            self._series(symbol, timeframe)
             .where(CandleRow.open_time >= since)
             .where(CandleRow.open_time <= until - timeframe_duration(timeframe))
             .order_by(CandleRow.open_time)
@@ -80,7 +90,7 @@ class CandleStore:
         opened = CandleRow.open_time
         pairs = (
             select(func.lag(opened).over(order_by=opened).label("previous"), opened.label("next"))
-            .where(CandleRow.symbol == symbol, CandleRow.timeframe == timeframe)
+            .where(*self._keys(symbol, timeframe))
             .where(opened.between(since, until))
             .subquery()
         )
@@ -91,9 +101,15 @@ class CandleStore:
         )
         return [(previous + length, following) for previous, following in self._session.execute(query)]
 
+    def _series(self, symbol: str, timeframe: str) -> Select[CandleRow]:
+        return select(CandleRow).where(*self._keys(symbol, timeframe))
 
-def _series(symbol: str, timeframe: str) -> Select[CandleRow]:
-    return select(CandleRow).where(CandleRow.symbol == symbol, CandleRow.timeframe == timeframe)
+    def _keys(self, symbol: str, timeframe: str) -> tuple[ColumnElement[bool], ...]:
+        return (
+            CandleRow.exchange == self._exchange,
+            CandleRow.symbol == symbol,
+            CandleRow.timeframe == timeframe,
+        )
 
 
 def _candle(row: CandleRow) -> Candle:

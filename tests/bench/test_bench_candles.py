@@ -22,6 +22,7 @@ from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.exchange.candle_bulk import CandleBulk
 from alina.exchange.candle_import import import_candles
+from alina.exchange.candle_store import LOCAL
 from alina.market_data.arrays import FIGURES
 from alina.market_data.files import TIME, read_candles, write_parquet
 
@@ -113,7 +114,7 @@ def _bare(engine: Engine, path: Path) -> tuple[float, float]:
 @contextmanager
 def _bulk(engine: Engine) -> Iterator[CandleBulk]:
     with transaction(session_factory(engine)) as session:
-        yield CandleBulk(session)
+        yield CandleBulk(session, LOCAL)
 
 
 def _import(engine: Engine, path: Path) -> float:

@@ -30,7 +30,7 @@ from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR
 from alina.db.tables import Base
 from alina.domain.decisions import Proposal
-from alina.exchange.candle_store import CandleStore
+from alina.exchange.candle_store import LOCAL, CandleStore
 from alina.ledger import Ledger
 from alina.memory.store import PostgresMemory
 from alina.orchestrator import polling
@@ -145,7 +145,9 @@ class Ground:
         @contextmanager
         def unit_of_work() -> Iterator[UnitOfWork]:
             with transaction(factory) as session:
-                yield UnitOfWork(Ledger(session), CandleStore(session), PostgresMemory(session, NoEmbedder()))
+                yield UnitOfWork(
+                    Ledger(session), CandleStore(session, LOCAL), PostgresMemory(session, NoEmbedder())
+                )
 
         return unit_of_work
 

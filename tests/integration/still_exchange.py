@@ -11,6 +11,7 @@ from alina import bootstrap
 from alina.config import Settings
 from alina.domain.market import Balance, Balances, BookLevel, Market, OrderBook, Ticker
 from alina.domain.ports import Exchange
+from alina.exchange.candle_store import LOCAL
 from alina.llm.scripted import ScriptedModel
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
@@ -84,7 +85,7 @@ def listing(symbols: Sequence[str]) -> dict[str, object]:
 @cache
 def _units_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     """One engine a database, however many runtimes: each would keep connections until it is collected."""
-    return bootstrap.make_unit_of_work(database_url)
+    return bootstrap.make_unit_of_work(database_url, LOCAL)
 
 
 def still_runtime(settings: Settings, database_url: str, exchange: StillExchange) -> Runtime:

@@ -32,6 +32,7 @@ from alina.domain.market import Candle
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import Run
+from alina.exchange.candle_store import LOCAL
 from alina.llm.scripted import ScriptedModel
 from alina.orchestrator import cycle, execution, learning, polling, stops, tether, winding_down
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -306,7 +307,7 @@ _TASKS: Mapping[str, Callable[..., Any]] = {
 @cache
 def _units_of_work(database_url: str) -> Callable[[], AbstractContextManager[UnitOfWork]]:
     """One engine and one embedder a database: loading them for each test takes longer than the test."""
-    return bootstrap.make_unit_of_work(database_url)
+    return bootstrap.make_unit_of_work(database_url, LOCAL)
 
 
 def system(

@@ -18,6 +18,7 @@ from alina.domain.decisions import Approved, Proposal, ReasonCode, content_hash
 from alina.domain.orders import Order, OrderSide, OrderType, client_order_id_for
 from alina.domain.portfolio import TradingState
 from alina.errors import ConfigError, ExchangeRefused, LedgerError, OrderRejected
+from alina.exchange.candle_store import LOCAL
 from alina.orchestrator import execution, learning, maintenance, polling, reconciliation, sweeping
 
 Make = Callable[..., System]
@@ -31,7 +32,7 @@ def make(venue: RunningVenue, ledger_url: str) -> Make:
 @pytest.fixture(scope="module")
 def as_role(ledger_url: str) -> Callable[[System, str], System]:
     """The same system in a process of one role."""
-    units = {role: bootstrap.make_unit_of_work(login(ledger_url, role)) for role in (AGENT, EXECUTOR)}
+    units = {role: bootstrap.make_unit_of_work(login(ledger_url, role), LOCAL) for role in (AGENT, EXECUTOR)}
     return lambda one, role: one.with_parts(unit_of_work=units[role])
 
 

@@ -16,8 +16,8 @@ from alina.domain.market import Candle
 from alina.domain.records import ms_from_utc
 from alina.errors import TransientError
 from alina.exchange import candle_bulk
-from alina.exchange.candle_bulk import CandleBulk, StoredSeries
-from alina.exchange.candle_store import CandleStore
+from alina.exchange.candle_bulk import CandleBulk, StoredSeries, stored_series
+from alina.exchange.candle_store import LOCAL, CandleStore
 
 SYMBOL = "BTC/USDT"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ def session(database_url: str) -> Iterator[Session]:
 
 @pytest.fixture
 def bulk(session: Session) -> CandleBulk:
-    return CandleBulk(session)
+    return CandleBulk(session, LOCAL)
 
 
 def rows(*numbers: int, close: str = "100.10") -> io.BytesIO:
@@ -51,7 +51,7 @@ def test_what_came_in_bulk_is_read_candle_by_candle_to_the_last_digit(
     bulk: CandleBulk, session: Session
 ) -> None:
     assert bulk.save(SYMBOL, "1h", rows(0, 1)) == 2
-    latest = CandleStore(session).latest(SYMBOL, "1h")
+    latest = CandleStore(session, LOCAL).latest(SYMBOL, "1h")
     assert latest == Candle(
         symbol=SYMBOL,
         timeframe="1h",
@@ -99,13 +99,28 @@ def test_nothing_stored_is_an_empty_array(bulk: CandleBulk) -> None:
     assert len(bulk.load(SYMBOL, "1h", since=START, until=AN_END)) == 0
 
 
-def test_what_is_stored_is_listed(bulk: CandleBulk) -> None:
+def test_what_is_stored_is_listed(bulk: CandleBulk, session: Session) -> None:
     bulk.save(SYMBOL, "1h", rows(0, 1, 5))
     bulk.save("ETH/USDT", "4h", rows(0))
-    hourly = StoredSeries(symbol=SYMBOL, timeframe="1h", candles=3, first=START, last=START + 5 * HOUR)
-    assert bulk.series()[0] == hourly
-    assert [one.symbol for one in bulk.series()] == [SYMBOL, "ETH/USDT"]
-    assert bulk.series([SYMBOL]) == bulk.series(timeframe="1h") == [hourly]
+    hourly = StoredSeries(
+        exchange=LOCAL, symbol=SYMBOL, timeframe="1h", candles=3, first=START, last=START + 5 * HOUR
+    )
+    assert stored_series(session)[0] == hourly
+    assert [one.symbol for one in stored_series(session)] == [SYMBOL, "ETH/USDT"]
+    assert stored_series(session, symbols=[SYMBOL]) == stored_series(session, timeframe="1h") == [hourly]
+    assert stored_series(session, "kraken") == []
+
+
+def test_two_exchanges_candles_of_one_symbol_never_mix(bulk: CandleBulk, session: Session) -> None:
+    kraken = CandleBulk(session, "kraken")
+    assert bulk.save(SYMBOL, "1h", rows(0, 1)) == 2
+    assert kraken.save(SYMBOL, "1h", rows(1, 2, close="101")) == 2
+    assert bulk.load(SYMBOL, "1h", since=START, until=AN_END).close.tolist() == [100.1, 100.1]
+    assert kraken.load(SYMBOL, "1h", since=START, until=AN_END).close.tolist() == [101, 101]
+    sink = io.BytesIO()
+    kraken.export(SYMBOL, "1h", sink, since=START, until=AN_END)
+    assert len(sink.getvalue().splitlines()) == 3
+    assert [one.exchange for one in stored_series(session)] == ["kraken", LOCAL]
 
 
 def test_what_is_exported_is_what_was_stored(bulk: CandleBulk) -> None:
@@ -121,10 +136,12 @@ def test_what_is_exported_is_what_was_stored(bulk: CandleBulk) -> None:
 def test_an_error_of_copy_is_told_in_the_projects_words(session: Session) -> None:
     session.execute(text("SET LOCAL statement_timeout = 1"))
     with pytest.raises(TransientError, match="ran longer"), our_errors():
-        CandleBulk(session)._copy_out("COPY (SELECT pg_sleep(%s)) TO STDOUT", (60,), io.BytesIO())
+        CandleBulk(session, LOCAL)._copy_out("COPY (SELECT pg_sleep(%s)) TO STDOUT", (60,), io.BytesIO())
     session.rollback()
     session.execute(text("DROP TABLE candles"))
-    session.execute(text("CREATE TABLE candles (symbol text, timeframe text, open_time timestamptz)"))
-    session.execute(text("INSERT INTO candles VALUES ('BTC/USDT', '1h', '2024-01-01Z')"))
+    session.execute(
+        text("CREATE TABLE candles (exchange text, symbol text, timeframe text, open_time timestamptz)")
+    )
+    session.execute(text("INSERT INTO candles VALUES ('venue', 'BTC/USDT', '1h', '2024-01-01Z')"))
     with pytest.raises(ProgrammingError):
-        CandleBulk(session).load(SYMBOL, "1h", since=START, until=AN_END)
+        CandleBulk(session, LOCAL).load(SYMBOL, "1h", since=START, until=AN_END)

@@ -12,7 +12,7 @@ from alina.db.tables import CandleRow
 from alina.domain.market import Candle
 from alina.errors import ExchangeUnavailable
 from alina.exchange.candle_download import Download
-from alina.exchange.candle_store import CandleStore
+from alina.exchange.candle_store import LOCAL, CandleStore
 
 SYMBOL = "BTC/USDT"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ def open_store(database_url: str) -> Iterator[Open]:
     @contextmanager
     def opened() -> Iterator[CandleStore]:
         with transaction(factory) as session:
-            yield CandleStore(session)
+            yield CandleStore(session, LOCAL)
 
     yield opened
     engine.dispose()

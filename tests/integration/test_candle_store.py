@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from alina.db.engine import make_engine
 from alina.db.tables import CandleRow
 from alina.domain.market import Candle
-from alina.exchange.candle_store import CandleStore
+from alina.exchange.candle_store import LOCAL, CandleStore
 from alina.exchange.candle_sync import sync
 
 SYMBOL = "BTC/USDT"
@@ -39,7 +39,7 @@ def store(database_url: str) -> Iterator[CandleStore]:
     engine = make_engine(database_url)
     CandleRow.__table__.create(engine)
     with Session(engine) as session:
-        yield CandleStore(session)
+        yield CandleStore(session, LOCAL)
     engine.dispose()
 
 
@@ -66,6 +66,18 @@ def test_symbols_and_timeframes_are_apart(store: CandleStore):
     assert store.latest(SYMBOL, "1h") == candle(0)
     assert store.latest("XRP/USDT", "1h") is None
     assert store.history(SYMBOL, "4h", until=hour(12), limit=9) == [candle(8, timeframe="4h")]
+
+
+def test_two_exchanges_candles_of_one_symbol_never_mix(store: CandleStore):
+    other = CandleStore(store._session, "kraken")
+    store.save([candle(0), candle(1)])
+    other.save([candle(1, "101"), candle(5, "105")])
+    assert store.latest(SYMBOL, "1h") == candle(1)
+    assert other.latest(SYMBOL, "1h") == candle(5, "105")
+    assert store.history(SYMBOL, "1h", until=hour(9), limit=9) == [candle(0), candle(1)]
+    assert other.after(SYMBOL, "1h", since=hour(0), until=hour(9), limit=9)[0] == candle(1, "101")
+    assert store.gaps(SYMBOL, "1h", since=hour(0), until=hour(9)) == []
+    assert other.gaps(SYMBOL, "1h", since=hour(0), until=hour(9)) == [(hour(2), hour(5))]
 
 
 def test_history_ends_at_the_last_candle_that_had_closed(store: CandleStore):

@@ -46,6 +46,7 @@ def test_what_is_imported_is_stored_once(tmp_path: Path, command: InProcess) -> 
     write(tmp_path / "ONCE_USDT-1h.csv", 0, 1, 2, 5)
     outcome = {
         "file": "ONCE_USDT-1h.csv",
+        "exchange": "binance",
         "symbol": "ONCE/USDT",
         "timeframe": "1h",
         "candles": 4,
@@ -107,10 +108,12 @@ def test_what_is_exported_comes_in_again(tmp_path: Path, command: InProcess, kin
     write(tmp_path / "OUT_USDT-1h.csv", 0, 1, 2)
     command("data", "import", "OUT_USDT-1h.csv")
     said = command("data", "export", "out", "--symbol", "OUT/USDT", "--format", kind, "--json")
-    assert said.json == [{"file": f"out/OUT_USDT-1h.{kind}", "symbol": "OUT/USDT", "timeframe": "1h"}]
+    name = f"binance-OUT_USDT-1h.{kind}"
+    market = {"exchange": "binance", "symbol": "OUT/USDT", "timeframe": "1h"}
+    assert said.json == [{"file": f"out/{name}", **market}]
     (again,) = command("data", "import", "out", "--json").json
     assert (again["candles"], again["new"]) == (3, 0)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"OUT_USDT-1h.{kind}"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
 def test_an_export_is_cut_where_it_is_told_to(tmp_path: Path, command: InProcess) -> None:
@@ -120,7 +123,7 @@ def test_an_export_is_cut_where_it_is_told_to(tmp_path: Path, command: InProcess
         "data", "export", "out", "--symbol", "CUT/USDT", "--from", "2026-01-01T12:00:00", "--to", "2026-01-02"
     )
     lines = path.read_text().splitlines()
-    assert (tmp_path / "out/CUT_USDT-1h.csv").read_text().splitlines() == [HEADER, *lines[13:25]]
+    assert (tmp_path / "out/binance-CUT_USDT-1h.csv").read_text().splitlines() == [HEADER, *lines[13:25]]
 
 
 def test_a_span_that_ends_before_it_begins_is_refused(tmp_path: Path, command: InProcess) -> None:
@@ -144,7 +147,40 @@ def test_a_download_fills_what_lacks(tmp_path: Path, command: InProcess, venue: 
     assert said.err == ""
     corrected = 1
     new = WARMUP - len(hours) + corrected
-    assert said.json == [{"symbol": symbol, "timeframe": "1h", "new": new, "missing": 0}]
+    (told,) = said.json
+    assert (told["exchange"], told["symbol"], told["timeframe"]) == ("binance", symbol, "1h")
+    assert (told["new"], told["missing"]) == (new, 0)
+    assert (told["from"], told["to"]) == (FIRST_OPEN.isoformat(), NOW.isoformat())
+
+
+def test_how_far_back_an_exchange_reaches_is_told(
+    tmp_path: Path, command: InProcess, venue: RunningVenue
+) -> None:
+    market = {"exchange": {"mode": "live", "options": venue_options(venue.url)}, "symbols": [venue.symbol()]}
+    (tmp_path / "config.yaml").write_text(json.dumps({"market": market}))
+    said = command("data", "download", "--from", "2020-01-01", "--to", f"{NOW:%Y-%m-%dT%H:%M:%S}", "--json")
+    assert said.json[0]["missing"] == 0
+    assert said.json[0]["from"] == FIRST_OPEN.isoformat()
+
+
+def test_two_exchanges_of_one_symbol_are_two_series(tmp_path: Path, command: InProcess) -> None:
+    write(tmp_path / "kraken-TWO_USDT-1h.csv", 0, 1, price="99")
+    write(tmp_path / "TWO_USDT-1h.csv", 0, 1, 2)
+    for name, *option in (("kraken-TWO_USDT-1h.csv",), ("TWO_USDT-1h.csv", "--exchange", "okx")):
+        assert command("data", "import", name, *option).code == 0
+    both = command("data", "check", "--symbol", "TWO/USDT", "--json").json
+    assert [(one["source"], one["candles"]) for one in both] == [("store: kraken", 2), ("store: okx", 3)]
+    command("data", "export", "out", "--symbol", "TWO/USDT", "--exchange", "kraken")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kraken-TWO_USDT-1h.csv"]
+    command("data", "export", "out", "--symbol", "TWO/USDT")
+    again = command("data", "import", "out", "--json").json
+    assert [(one["exchange"], one["new"]) for one in again] == [("kraken", 0), ("okx", 0)]
+
+
+def test_a_word_before_the_symbol_that_is_no_exchange_names_none(tmp_path: Path, command: InProcess) -> None:
+    write(tmp_path / "prices-WORD_USDT-1h.csv", 0)
+    (told,) = command("data", "import", "prices-WORD_USDT-1h.csv", "--json").json
+    assert (told["exchange"], told["symbol"]) == ("binance", "WORD/USDT")
 
 
 def test_an_unknown_exchange_is_named(command: InProcess) -> None:

@@ -74,6 +74,23 @@ def test_the_migrations_make_every_check_key_and_index_that_the_tables_declare(
     assert migrated == declared
 
 
+def test_of_two_exchanges_candles_the_venue_s_stay_where_they_cannot_be_told_apart(
+    database_url: str, engine: Engine
+) -> None:
+    migrations.upgrade(database_url)
+    insert = text(
+        "INSERT INTO candles (exchange, symbol, timeframe, open_time, open, high, low, close, volume) "
+        "VALUES (:exchange, 'BTC/USDT', '1h', '2024-01-01Z', :price, :price, :price, :price, 1)"
+    )
+    with engine.begin() as connection:
+        for exchange, price in (("binance", 1), ("venue", 2), ("kraken", 3)):
+            connection.execute(insert, {"exchange": exchange, "price": price})
+    migrations.downgrade(database_url, "0018")
+    assert _scalar(engine, text("SELECT sum(close) FROM candles")) == 2
+    migrations.upgrade(database_url)
+    assert _scalar(engine, text("SELECT count(*) FROM candles WHERE exchange = 'venue'")) == 1
+
+
 def test_two_processes_that_migrate_at_once_both_succeed(database_url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(migrations.upgrade, [database_url, database_url]))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import CheckConstraint, Computed, Index, LargeBinary
+from sqlalchemy import CheckConstraint, Computed, Index, LargeBinary, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from alina.db.tables.base import Base, above_zero, named, not_negative
@@ -22,10 +22,12 @@ _PACKED = "timestamptz_send(open_time) || " + " || ".join(
 
 
 class CandleRow(Base):
-    """Prices of one interval. Prices: quote per base; volume: base."""
+    """Prices of one interval on one exchange. Prices: quote per base; volume: base."""
 
     __tablename__ = "candles"
     __table_args__ = (
+        PrimaryKeyConstraint("exchange", "symbol", "timeframe", "open_time"),
+        named("exchange"),
         named("symbol"),
         named("timeframe"),
         above_zero("low"),
@@ -35,9 +37,9 @@ class CandleRow(Base):
         not_negative("volume"),
     )
 
-    symbol: Mapped[str] = mapped_column(primary_key=True)
-    timeframe: Mapped[str] = mapped_column(primary_key=True)
-    open_time: Mapped[datetime] = mapped_column(primary_key=True)
+    symbol: Mapped[str]
+    timeframe: Mapped[str]
+    open_time: Mapped[datetime]
     open: Mapped[Decimal]
     high: Mapped[Decimal]
     low: Mapped[Decimal]
@@ -45,6 +47,8 @@ class CandleRow(Base):
     volume: Mapped[Decimal]
     #: for reading in bulk; the figures are the truth
     packed: Mapped[bytes] = mapped_column(LargeBinary, Computed(_PACKED, persisted=True), deferred=True)
+    #: a ccxt id, or "venue": the local exchange of mode paper
+    exchange: Mapped[str]
 
 
 class FactRow(Base):
