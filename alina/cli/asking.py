@@ -54,26 +54,34 @@ def ask(
 
 
 def show(events: "Iterator[StreamEvent]") -> None:
-    """Pieces as they come; an answer that begins anew begins on a new line."""
+    """Pieces as they come; an answer that begins anew, or lost a piece on its way, begins on a new line."""
     from alina.errors import ModelError
     from alina.llm.streaming import StreamKind
 
-    is_line_open = False
+    told = ""
     for event in events:
         if event.kind is StreamKind.ERROR:
-            if is_line_open:
+            if told:
                 say("")
             raise ModelError(event.text)
         if event.answer is not None:
+            if told != event.answer.text:
+                _begin_anew(told)
+                sys.stdout.write(_printable(event.answer.text))
             say("")
             _show_usage(event.answer)
         elif event.kind is StreamKind.TEXT:
+            told += event.text
             sys.stdout.write(_printable(event.text))
             sys.stdout.flush()
-            is_line_open = True
-        elif is_line_open:
-            say("\n(the answer begins anew)")
-            is_line_open = False
+        else:
+            _begin_anew(told)
+            told = ""
+
+
+def _begin_anew(told: str) -> None:
+    if told:
+        say("\n(the answer begins anew)")
 
 
 def _show_usage(answer: "Answer") -> None:

@@ -87,7 +87,8 @@ class Model(Protocol):
     ) -> Completion:
         """Answer once. Raises ModelBusy at the deadline, ModelError if the prompt does not fit.
 
-        `on_text` is given each piece of the text as it is written; it neither waits nor raises.
+        `on_text` is given each piece of the text as it is written; it neither waits nor raises. An empty
+        piece: another model begins, and what was told before is void.
         """
         ...
 
@@ -99,7 +100,9 @@ class AnswerStream(Protocol):
         """A model begins to answer: what was told before is void."""
         ...
 
-    def text(self, piece: str) -> None: ...
+    def text(self, piece: str) -> None:
+        """What is told next; an empty piece begins anew."""
+        ...
 
     def end(self, completion: Completion) -> None:
         """The answer is whole."""

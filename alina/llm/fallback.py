@@ -48,6 +48,8 @@ class Fallback:
             left = request if not failures else replace(request, deadline_seconds=_until(ends))
             if failures and left.deadline_seconds <= 0:
                 break
+            if failures and on_text is not None:
+                on_text("")  # whatever the one before wrote
             try:
                 return _asked(model, circuit, left, on_text)
             except ModelError as error:

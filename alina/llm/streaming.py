@@ -183,12 +183,17 @@ class _Published:
 
     def __init__(self, publisher: AnswerPublisher, key: str) -> None:
         self._publisher, self._key = publisher, key
+        self._attempt = 1
 
     def begin(self, attempt: int) -> None:
+        self._attempt = attempt
         self._put(StreamKind.BEGIN, str(attempt))
 
     def text(self, piece: str) -> None:
-        self._put(StreamKind.TEXT, piece)
+        if piece:
+            self._put(StreamKind.TEXT, piece)
+        else:
+            self.begin(self._attempt)
 
     def end(self, completion: Completion) -> None:
         self._put(StreamKind.END, json.dumps(Answer.of(completion).to_json()))

@@ -107,6 +107,19 @@ def test_an_answer_that_begins_anew_says_so(publisher: AnswerPublisher, reader: 
     assert "".join(event.text for event in events[last + 1 :]) == given.text
 
 
+def test_what_was_told_is_void_where_another_model_begins(
+    publisher: AnswerPublisher, reader: AnswerReader
+) -> None:
+    run_id = uuid4()
+    stream = publisher.open(run_id)
+    stream.begin(2)
+    for piece in ("half of ", "", "the other"):
+        stream.text(piece)
+    stream.fail("enough")
+    told = [(event.kind, event.text) for event in read(reader, run_id)]
+    assert told[2:4] == [(StreamKind.BEGIN, "2"), (StreamKind.TEXT, "the other")]
+
+
 def test_a_stream_is_ended_by_whoever_finds_its_writer_dead(
     publisher: AnswerPublisher, reader: AnswerReader, redis_url: str
 ) -> None:

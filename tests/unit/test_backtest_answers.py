@@ -69,3 +69,10 @@ def test_whatever_the_text_depends_on_is_another_question() -> None:
     assert len({known, *keys}) == 7
     patient = replace(REQUEST, deadline_seconds=Decimal(90), temperature=Decimal("0.50"))
     assert answer_key(MODEL.identity, patient) == known
+
+
+def test_the_answer_of_a_model_that_stood_in_is_not_kept_as_this_one_s(tmp_path: Path) -> None:
+    other = ScriptedModel("b.jsonl", b'{"text": "three"}\n', context_length=512, threads=1)
+    stood_in = KeptAnswers(lambda: other, MODEL.identity, tmp_path / "answers.jsonl")
+    assert stood_in.complete(REQUEST).model == other.identity
+    assert kept(tmp_path / "answers.jsonl").complete(REQUEST).text == "one"

@@ -53,6 +53,12 @@ def test_an_answer_that_begins_anew_begins_on_a_line_of_its_own(shown: Shown) ->
     assert out.splitlines()[:3] == ["It w", "(the answer begins anew)", "It is more."]
 
 
+def test_an_answer_that_lost_a_piece_on_its_way_is_shown_whole(shown: Shown) -> None:
+    out = shown(BEGIN, *pieces("It is"), END)
+    assert out.splitlines()[:3] == ["It is", "(the answer begins anew)", "It is more."]
+    assert shown(BEGIN, END).startswith("It is more.\n(")
+
+
 def test_a_failure_is_the_error_of_the_command(shown: Shown) -> None:
     with pytest.raises(ModelError, match="no answer within 60 s"):
         shown(BEGIN, *pieces("It"), event(StreamKind.ERROR, "no answer within 60 s"))

@@ -182,6 +182,8 @@ class Double:
         self, request: CompletionRequest, on_text: Callable[[str], None] | None = None
     ) -> Completion:
         self.asked += 1
+        if on_text is not None:
+            on_text(f"{self.identity.name} begins")
         if isinstance(self.does, ModelError):
             raise self.does
         return Completion(
@@ -216,6 +218,13 @@ def test_where_one_model_cannot_the_next_answers_and_is_named(error: ModelError)
     assert completion.text == "hold"
     assert completion.model.name == "second"
     assert both.identity.name == "first"
+
+
+def test_what_a_model_wrote_before_it_failed_is_void_where_the_next_begins() -> None:
+    told: list[str] = []
+    both = chain(Double("first", ProviderUnavailable("broke off")), Double("second", lambda _: "hold"))
+    both.complete(REQUEST, told.append)
+    assert told == ["first begins", "", "second begins"]
 
 
 def test_a_model_that_failed_is_left_alone_but_a_spent_budget_is_no_failure() -> None:
