@@ -114,11 +114,13 @@ def redis_client() -> redis.Redis:
 
 @worker_init.connect
 def load_what_children_share(**_: Any) -> None:
-    """ccxt takes 50 MB: loaded before the fork, the children of a worker share them.
+    """ccxt takes 50 MB, a model's vocabulary 16 or more: loaded before the fork, children share them.
 
     Frozen, what was loaded is left alone by the children's garbage collectors, whose marks would unshare it.
     """
     importlib.import_module("ccxt")
+    if INFERENCE in queues_of(sys.argv[1:]):
+        models.read_vocabularies()
     gc.freeze()
     billiard.pool.mem_rss = models.own_kb  # type: ignore[attr-defined]  # the one seam for another measure
 
