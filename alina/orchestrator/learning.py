@@ -28,6 +28,14 @@ log = structlog.get_logger(__name__)
 DEFAULT_SCALE = Decimal("0.04")
 
 
+class _ReplacedModel(Exception):
+    """Another model is asked since the experiment began."""
+
+
+class _StandIn(Exception):
+    """A fallback answered: its answers are not to be compared with those of the model asked."""
+
+
 def evaluate(runtime: Runtime, position_id: UUID) -> Evaluation:
     """Score a closed trade once and remember it as a fact. Safe to repeat."""
     with runtime.unit_of_work() as uow:
@@ -79,9 +87,12 @@ def advance(runtime: Runtime, agent: str, *, cases_at_once: int) -> Experiment |
     for case in open_cases[:cases_at_once]:
         try:
             score = _answer_case(runtime, challenger, case)
-        except ModelBudgetSpent as error:  # the claim is kept: until it is over nobody needs to look again
+        except (ModelBudgetSpent, _StandIn) as error:
+            # the claim is kept: until it is over nobody needs to look again
             log.info("the experiment waits", agent=agent, reason=str(error))
             return experiment
+        except _ReplacedModel as error:
+            return _conclude(runtime, experiment, fault=str(error))
         with runtime.unit_of_work() as uow:
             uow.ledger.save_case(replace(case, challenger_score=score))
     with runtime.unit_of_work() as uow:
@@ -146,7 +157,10 @@ def _start(runtime: Runtime, uow: UnitOfWork, agent: str) -> Experiment | None:
 def _recorded_runs(
     runtime: Runtime, uow: UnitOfWork, agent: str, champion: PromptRevision, now: datetime
 ) -> list[Run]:
-    """The champion's answered runs whose horizon has passed, oldest first, the newest `max_cases` of them."""
+    """The champion's runs, answered by the model asked now, whose horizon has passed, oldest first.
+
+    The newest `max_cases` of them.
+    """
     settings = runtime.settings.self_optimization
     horizon = timeframe_duration(runtime.settings.market.timeframe) * settings.horizon
     runs = uow.ledger.runs(
@@ -162,9 +176,15 @@ def _recorded_runs(
         if run.calls
         and "actions" in run.context
         and run.prompt_revision_id == champion.id
+        and _answered_by(run) == {runtime.model().identity.sha256}
         and _future(runtime, uow, run) is not None
     ]
     return sorted(usable, key=lambda run: run.as_of)
+
+
+def _answered_by(run: Run) -> set[str]:
+    """The hashes of the models."""
+    return {call.completion.model.sha256 for call in run.calls}
 
 
 def _future(runtime: Runtime, uow: UnitOfWork, run: Run) -> Decimal | None:
@@ -207,14 +227,21 @@ def _answer_case(runtime: Runtime, challenger: PromptRevision, case: ExperimentC
     """The challenger's score on one recorded run: the same context, schema and seed, another prompt.
 
     No usable answer scores nothing: a prompt that the model cannot answer must never win by holding.
+    Raises _ReplacedModel or _StandIn where another model would answer, or did.
     """
     with runtime.unit_of_work() as uow:
         run = uow.ledger.run(case.run_id)
         outcome = _outcome(runtime, uow, run)
     request = replace(run.calls[0].request, messages=prompts.render(challenger, run.context))
+    model, then = runtime.model(), _answered_by(run)
+    if {model.identity.sha256} != then:
+        raise _ReplacedModel(f"no verdict: {model.identity.name} is asked now, not who gave these answers")
     try:
         with on_behalf_of(run.agent):
-            action = _action(runtime.model().complete(request).text)
+            completion = model.complete(request)
+        if {completion.model.sha256} != then:
+            raise _StandIn(f"{completion.model.name} stood in for {model.identity.name}")
+        action = _action(completion.text)
     except (ModelUnavailable, ModelRefused, ModelBudgetSpent, TransientError):
         raise
     except ModelError as error:  # the longer prompt does not fit: repeating it would not help
@@ -225,39 +252,47 @@ def _answer_case(runtime: Runtime, challenger: PromptRevision, case: ExperimentC
     return _score(runtime, run, replace(outcome, action=action))
 
 
-def _conclude(runtime: Runtime, experiment: Experiment) -> Experiment:
-    """Promote the challenger only if it is better on the held-out part with the confidence asked for.
-
-    And only in place of the champion it was compared with: a person's choice since then stays.
-    """
-    needed = runtime.settings.self_optimization.confidence
+def _conclude(runtime: Runtime, experiment: Experiment, *, fault: str | None = None) -> Experiment:
+    """End it with a verdict, and promote the challenger if that says so; with a `fault`, without one."""
     with runtime.unit_of_work() as uow:
         stored = uow.ledger.experiment(experiment.key)
         if stored is not None and stored.state is not ExperimentState.RUNNING:
             return stored  # another delivery of the same task was faster
-        held_out = [case for case in uow.ledger.cases(experiment.id) if case.part is CasePart.HELD_OUT]
-        ours = [case.champion_score for case in held_out]
-        theirs = [case.challenger_score for case in held_out if case.challenger_score is not None]
-        confidence = optimizer.probability_better(ours, theirs, seed=experiment.id.int % 2**32)
-        is_replaced = uow.ledger.active_revision(experiment.prompt).id != experiment.champion_id
-        is_promoted = confidence >= needed and not is_replaced
-        ended = replace(
-            experiment,
-            state=ExperimentState.PROMOTED if is_promoted else ExperimentState.REJECTED,
-            champion_score=_mean(ours),
-            challenger_score=_mean(theirs),
-            confidence=confidence,
-            conclusion=f"held-out mean {_mean(ours)} -> {_mean(theirs)} over {len(ours)} cases, "
-            f"P(better) {confidence}, {needed} needed"
-            + ("; the champion was replaced meanwhile" if is_replaced else ""),
-        )
+        if fault is None:
+            ended = _verdict(runtime, uow, experiment)
+        else:
+            ended = replace(experiment, state=ExperimentState.REJECTED, conclusion=fault)
         uow.ledger.save_experiment(ended)
-        if is_promoted:
+        if ended.state is ExperimentState.PROMOTED:
             uow.ledger.activate_revision(experiment.prompt, experiment.challenger_id)
     log.info(
         "experiment ended", agent=experiment.prompt, state=ended.state.value, conclusion=ended.conclusion
     )
     return ended
+
+
+def _verdict(runtime: Runtime, uow: UnitOfWork, experiment: Experiment) -> Experiment:
+    """PROMOTED only if it is better on the held-out part with the confidence asked for.
+
+    And only in place of the champion it was compared with: a person's choice since then stays.
+    """
+    needed = runtime.settings.self_optimization.confidence
+    held_out = [case for case in uow.ledger.cases(experiment.id) if case.part is CasePart.HELD_OUT]
+    ours = [case.champion_score for case in held_out]
+    theirs = [case.challenger_score for case in held_out if case.challenger_score is not None]
+    confidence = optimizer.probability_better(ours, theirs, seed=experiment.id.int % 2**32)
+    is_replaced = uow.ledger.active_revision(experiment.prompt).id != experiment.champion_id
+    is_promoted = confidence >= needed and not is_replaced
+    return replace(
+        experiment,
+        state=ExperimentState.PROMOTED if is_promoted else ExperimentState.REJECTED,
+        champion_score=_mean(ours),
+        challenger_score=_mean(theirs),
+        confidence=confidence,
+        conclusion=f"held-out mean {_mean(ours)} -> {_mean(theirs)} over {len(ours)} cases, "
+        f"P(better) {confidence}, {needed} needed"
+        + ("; the champion was replaced meanwhile" if is_replaced else ""),
+    )
 
 
 def _mean(scores: list[Decimal]) -> Decimal:

@@ -21,13 +21,14 @@ from system import (
     candle,
     empty,
     proposal,
+    scripted,
     system,
 )
 
 from alina.agents.optimizer import LESSONS
 from alina.domain.evaluation import CasePart, Experiment, ExperimentState
 from alina.domain.orders import OrderSide
-from alina.domain.runs import Completion, CompletionRequest, ModelIdentity, PromptRevision
+from alina.domain.runs import Completion, CompletionRequest, PromptRevision
 from alina.errors import ModelError
 from alina.orchestrator import learning, sweeping
 
@@ -50,14 +51,13 @@ def make(venue: RunningVenue, ledger_url: str) -> Make:
 
 
 class Challenger:
-    """A model that answers as told and counts what it is asked, by seed."""
+    """The champion's model, which answers the other prompt as told and counts what it is asked, by seed."""
 
-    identity = ModelIdentity(
-        name="challenger", backend="scripted", sha256="0" * 64, build="1", context_length=2048, threads=1
-    )
+    identity = scripted(BUY).identity
 
     def __init__(self, answer: Callable[[CompletionRequest], dict[str, Any]]) -> None:
         self._answer = answer
+        self.answers_as = self.identity
         self.asked: Counter[int] = Counter()
 
     def complete(self, request: CompletionRequest) -> Completion:
@@ -65,12 +65,18 @@ class Challenger:
         self.asked[request.seed] += 1
         return Completion(
             text=json.dumps(answer),
-            model=self.identity,
+            model=self.answers_as,
             prompt_tokens=1,
             completion_tokens=1,
             elapsed_ms=0,
             finish_reason="stop",
         )
+
+
+def answering(one: System, answer: dict[str, Any]) -> System:
+    """The system whose model answers the challenger's prompt so."""
+    model = Challenger(lambda _: answer)
+    return one.with_parts(model=lambda: model)
 
 
 def closed_trade(one: System) -> UUID:
@@ -123,7 +129,7 @@ def test_a_trade_is_evaluated_and_remembered_once(make: Make) -> None:
 def test_a_challenger_that_is_better_on_the_held_out_part_is_promoted_and_can_be_undone(make: Make) -> None:
     one = with_history(make())
     champion = active(one)
-    ended = advance(one.answering(HOLD))
+    ended = advance(answering(one, HOLD))
     assert ended is not None
     assert (ended.state, ended.confidence, ended.cases) == (ExperimentState.PROMOTED, 1, RUNS)
     assert ended.challenger_score > ended.champion_score
@@ -142,7 +148,7 @@ def test_a_challenger_that_is_better_on_the_held_out_part_is_promoted_and_can_be
 def test_a_challenger_that_is_better_on_the_tuning_part_only_is_rejected(make: Make) -> None:
     one = with_history(make(), [FALLING] * (RUNS - HELD_OUT) + [RISING] * HELD_OUT)
     champion = active(one)
-    ended = advance(one.answering(HOLD))
+    ended = advance(answering(one, HOLD))
     assert ended is not None
     assert (ended.state, ended.confidence) == (ExperimentState.REJECTED, 0)
     assert active(one) == champion
@@ -159,7 +165,7 @@ def test_a_challenger_that_is_better_on_the_tuning_part_only_is_rejected(make: M
 
 def test_equal_answers_never_promote(make: Make) -> None:
     one = with_history(make())
-    ended = advance(one.answering(BUY))
+    ended = advance(answering(one, BUY))
     assert ended is not None
     assert (ended.state, ended.confidence) == (ExperimentState.REJECTED, 0)
     assert ended.champion_score == ended.challenger_score
@@ -260,7 +266,7 @@ def test_a_prompt_that_gets_no_usable_answer_never_wins_by_holding(
 
 
 def test_a_persons_choice_of_a_prompt_outlasts_an_experiment(make: Make) -> None:
-    one = with_history(make()).answering(HOLD)
+    one = answering(with_history(make()), HOLD)
     assert advance(one, cases_at_once=4) is not None
     with one.work() as uow:
         own = uow.ledger.ensure_revision(
@@ -274,8 +280,43 @@ def test_a_persons_choice_of_a_prompt_outlasts_an_experiment(make: Make) -> None
     assert active(one) == own
 
 
+def test_a_run_of_another_model_is_no_case(make: Make) -> None:
+    assert advance(with_history(make()).answering(HOLD)) is None
+
+
+def test_an_experiment_ends_without_a_verdict_where_another_model_is_asked_since(make: Make) -> None:
+    one = with_history(make())
+    champion = active(one)
+    started = advance(answering(one, HOLD), cases_at_once=4)
+    assert started is not None
+    ended = advance(one.answering(HOLD))
+    assert ended is not None
+    assert (ended.state, ended.challenger_score) == (ExperimentState.REJECTED, None)
+    assert "is asked now" in ended.conclusion
+    assert active(one) == champion
+    with one.work() as uow:
+        assert uow.ledger.experiments(limit=1) == [ended]
+
+
+def test_a_case_that_a_fallback_answered_waits_for_the_model_itself(make: Make) -> None:
+    one = with_history(make())
+    stand_in = scripted(HOLD).identity
+    model = Challenger(lambda _: HOLD)
+    model.answers_as = stand_in
+    waiting = advance(one.with_parts(model=lambda: model))
+    assert waiting is not None
+    assert waiting.state is ExperimentState.RUNNING
+    assert sum(model.asked.values()) == 1
+    with one.work() as uow:
+        assert all(case.challenger_score is None for case in uow.ledger.cases(waiting.id))
+        uow.ledger.release_experiment(waiting.id)  # its claim is over
+    ended = advance(answering(one, HOLD))
+    assert ended is not None
+    assert ended.state is ExperimentState.PROMOTED
+
+
 def test_the_end_of_an_experiment_delivered_twice_is_the_same_end(make: Make) -> None:
-    one = with_history(make()).answering(HOLD)
+    one = answering(with_history(make()), HOLD)
     started = advance(one, cases_at_once=4)
     assert started is not None
     ended = advance(one)
