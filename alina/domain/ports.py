@@ -52,8 +52,10 @@ class Exchange(Protocol):
         """The exchange's own record of an order, open or past; None: it says there is none."""
         ...
 
-    def cancel(self, symbol: str, client_order_id: str) -> bool:
+    def cancel(self, symbol: str, client_order_id: str, *, exchange_order_id: str | None = None) -> bool:
         """Whether the exchange cancelled the order now. Safe to repeat.
+
+        One that was placed from elsewhere may bear no client order id: it is named by the exchange's own.
 
         False: it has no such open order. It is done, or never came, or is still on its way: only `find`,
         once the order's settling time is over, tells which. Raises ExchangeUnavailable where the order may

@@ -213,7 +213,7 @@ class CcxtExchange:
         """ccxt's record of an order with the client order id as we spell it."""
         return {**raw, "clientOrderId": self._traits.read(raw.get("clientOrderId") or "")}
 
-    def cancel(self, symbol: str, client_order_id: str) -> bool:
+    def cancel(self, symbol: str, client_order_id: str, *, exchange_order_id: str | None = None) -> bool:
         """Whether the exchange cancelled the order now; False: it has no such open order (yet).
 
         Where ccxt can, it is cancelled by its client order id: queries may not show it yet.
@@ -222,13 +222,16 @@ class CcxtExchange:
             self._client.need_keys()
             self.market(symbol)
             try:
-                return self._client.read(lambda: self._cancel(symbol, client_order_id))
+                return self._client.read(lambda: self._cancel(symbol, client_order_id, exchange_order_id))
             except ExchangeRefused as error:
                 if isinstance(error.__cause__, ccxt.OrderNotFound):
                     return False
                 raise
 
-    def _cancel(self, symbol: str, client_order_id: str) -> bool:
+    def _cancel(self, symbol: str, client_order_id: str, exchange_order_id: str | None) -> bool:
+        if not client_order_id and exchange_order_id is not None:
+            self._api.cancel_order(exchange_order_id, symbol)
+            return True
         if self._traits.finding is not Finding.BY_SEARCH:
             name = self._traits.spelled(client_order_id)
             answer = self._api.cancel_order_with_client_order_id(name, symbol)

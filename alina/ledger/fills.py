@@ -52,14 +52,13 @@ class Fills(Part):
         settle_if_complete(self._session, order)
         return len(new)
 
-    def fills(self, account: str, symbol: str) -> list[Fill]:
-        """Every recorded fill of an account in a symbol, of foreign orders too, oldest first."""
-        query = (
-            select(FillRow)
-            .where(FillRow.account == account, FillRow.symbol == symbol)
-            .order_by(FillRow.executed_at, FillRow.trade_id)
-        )
-        return [record_of(Fill, row) for row in self._session.scalars(query)]
+    def fills(self, account: str, symbol: str | None = None) -> list[Fill]:
+        """Every recorded fill of an account, in a symbol or all, of foreign orders too, oldest first."""
+        query = select(FillRow).where(FillRow.account == account)
+        if symbol is not None:
+            query = query.where(FillRow.symbol == symbol)
+        rows = self._session.scalars(query.order_by(FillRow.executed_at, FillRow.trade_id))
+        return [record_of(Fill, row) for row in rows]
 
     def _known(self, order: OrderRow, fills: Sequence[Fill]) -> set[str]:
         query = select(FillRow).where(

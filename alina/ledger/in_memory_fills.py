@@ -74,9 +74,11 @@ class InMemoryFills(InMemoryOrders, Fills):
         self._settle_if_complete(order)
         return len(new)
 
-    def fills(self, account: str, symbol: str) -> list[Fill]:
-        recorded = self._rows.fills.get((account, symbol), {}).values()
-        return sorted((one.fill for one in recorded), key=lambda fill: (fill.executed_at, fill.trade_id))
+    def fills(self, account: str, symbol: str | None = None) -> list[Fill]:
+        rows = self._rows.fills
+        keys = [key for key in rows if key[0] == account] if symbol is None else [(account, symbol)]
+        recorded = (one.fill for key in keys for one in rows.get(key, {}).values())
+        return sorted(recorded, key=lambda fill: (fill.executed_at, fill.trade_id))
 
     def _record(self, order: OrderRow, fill: Fill, position: PositionRow, market: Market) -> None:
         rows, name = self._rows, order.client_order_id

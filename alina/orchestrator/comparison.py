@@ -9,14 +9,20 @@ and only what neither of the two moments explains is a difference:
   sent, so the second look knows it.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import structlog
+
 from alina.domain.market import Balances
 from alina.domain.orders import Fill, ForeignOrder, LedgerOrder, OrderSide, PlacedOrder
-from alina.orchestrator import execution
+from alina.errors import ExchangeRefused
+from alina.orchestrator import execution, scope
 from alina.orchestrator.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class _Told:
+    """What the exchange says of one symbol."""
+
+    open_orders: Sequence[PlacedOrder]
+    trades: Sequence[Fill]
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """Whose the orders of one symbol are, by the exchange's names for them."""
 
@@ -86,23 +100,22 @@ class _Known:
 def look(runtime: Runtime) -> Comparison:
     """Compare orders and fills by symbol, and on the venue the balances.
 
-    A symbol with an order in flight waits for the next comparison. On a real exchange the balances are not
-    compared: a deposit is no fault. Raises ExchangeUnavailable, and LedgerError for a contradiction.
+    A symbol of which the exchange refuses to speak is a difference; one with an order in flight waits for
+    the next comparison. On a real exchange the balances are not compared: a deposit is no fault. Raises
+    ExchangeUnavailable, and LedgerError for a contradiction.
     """
-    symbols = runtime.settings.market.symbols
-    before = _books(runtime)
+    before, found = _books(runtime), Comparison()
     balances = runtime.exchange.balances()
-    open_orders = {symbol: runtime.exchange.open_orders(symbol) for symbol in symbols}
-    trades = {symbol: runtime.exchange.fills(symbol) for symbol in symbols}
+    told = {symbol: _told(runtime, symbol) for symbol in scope.symbols(runtime)}
     after = _books(runtime)
-    found = Comparison()
-    for symbol in (each for each in symbols if each not in after.in_flight):
-        ours = _ours(runtime, symbol, before, after, open_orders[symbol], trades[symbol])
-        _compare_open(found, symbol, ours, open_orders[symbol])
-        _compare_trades(found, symbol, ours, trades[symbol], after.fills[symbol])
-        found.differences += _compare_resting(runtime, ours, open_orders[symbol])
-    is_paper = runtime.settings.market.exchange.mode == "paper"
-    if is_paper and not (before.in_flight or after.in_flight) and _is_still(before, after, trades):
+    for symbol, answer in told.items():
+        if answer is None:
+            found.differences.append(f"{symbol}: the exchange refuses to tell its orders and trades")
+        elif symbol not in after.in_flight:
+            _compare(runtime, found, symbol, before, after, answer)
+    trades = {symbol: answer.trades for symbol, answer in told.items() if answer is not None}
+    is_known = runtime.settings.market.exchange.mode == "paper" and len(trades) == len(told)
+    if is_known and not (before.in_flight or after.in_flight) and _is_still(before, after, trades):
         with runtime.unit_of_work() as uow:
             opening = uow.ledger.opening_balances(runtime.account)
         every_fill = [fill for fills in before.fills.values() for fill in fills]
@@ -110,25 +123,39 @@ def look(runtime: Runtime) -> Comparison:
     return found
 
 
+def _told(runtime: Runtime, symbol: str) -> _Told | None:
+    """None: it is refused, as for a symbol that was taken off the exchange."""
+    try:
+        return _Told(runtime.exchange.open_orders(symbol), runtime.exchange.fills(symbol))
+    except ExchangeRefused as error:
+        log.warning("not compared", symbol=symbol, error=str(error))
+        return None
+
+
 def _books(runtime: Runtime) -> Books:
     """The orders first: one that is settled between the two statements then counts as in flight."""
     with runtime.unit_of_work() as uow:
         unsettled = [o for o in uow.ledger.unsettled_orders() if o.order.account == runtime.account]
-        symbols = runtime.settings.market.symbols
-        fills = {symbol: uow.ledger.fills(runtime.account, symbol) for symbol in symbols}
+        fills: dict[str, list[Fill]] = defaultdict(list)
+        for fill in uow.ledger.fills(runtime.account):
+            fills[fill.symbol].append(fill)
     return Books(tuple(unsettled), fills)
 
 
-def _ours(
-    runtime: Runtime,
-    symbol: str,
-    before: Books,
-    after: Books,
-    open_orders: Sequence[PlacedOrder],
-    trades: Sequence[Fill],
-) -> _Known:
-    names = {trade.exchange_order_id for trade in trades}
-    names |= {name for placed in open_orders for name in (placed.exchange_order_id, placed.client_order_id)}
+def _compare(
+    runtime: Runtime, found: Comparison, symbol: str, before: Books, after: Books, told: _Told
+) -> None:
+    """One symbol's orders and trades."""
+    ours = _ours(runtime, symbol, before, after, told)
+    _compare_open(found, symbol, ours, told.open_orders)
+    _compare_trades(found, symbol, ours, told.trades, after.fills.get(symbol, ()))
+    found.differences += _compare_resting(runtime, ours, told.open_orders)
+
+
+def _ours(runtime: Runtime, symbol: str, before: Books, after: Books, told: _Told) -> _Known:
+    names = {trade.exchange_order_id for trade in told.trades}
+    for placed in told.open_orders:
+        names |= {placed.exchange_order_id, placed.client_order_id}
     first, second = before.resting(symbol), after.resting(symbol)
     with runtime.unit_of_work() as uow:
         ended = uow.ledger.own_order_ids(runtime.account, symbol, names) - second.keys()
@@ -193,7 +220,7 @@ def _is_still(before: Books, after: Books, trades: Mapping[str, Sequence[Fill]])
     if before.fills != after.fills:
         return False
     return all(
-        {trade.trade_id for trade in trades[symbol]} <= {fill.trade_id for fill in before.fills[symbol]}
+        {trade.trade_id for trade in trades[symbol]} <= {one.trade_id for one in before.fills.get(symbol, ())}
         for symbol in trades
     )
 

@@ -27,11 +27,10 @@ def book(runtime: Runtime, found: Comparison, reported: Set[str]) -> None:
     orders = [order for line, order in found.foreign.items() if line in reported]
     waiting = {order.exchange_order_id for line, order in found.foreign.items() if line not in reported}
     trades = [trade for trade in found.trades if trade.exchange_order_id not in waiting]
-    for symbol in runtime.settings.market.symbols:
+    for symbol in sorted({order.symbol for order in orders} | {trade.symbol for trade in trades}):
         its_orders = [order for order in orders if order.symbol == symbol]
         its_trades = [trade for trade in trades if trade.symbol == symbol]
-        if its_orders or its_trades:
-            _book_symbol(runtime, symbol, its_orders, its_trades)
+        _book_symbol(runtime, symbol, its_orders, its_trades)
 
 
 def _book_symbol(

@@ -8,19 +8,24 @@ from alina.domain.runs import RunState
 from alina.errors import ExchangeError
 from alina.exchange.budget import urgent
 from alina.exchange.candle_sync import sync
-from alina.orchestrator import cycle, protection
+from alina.orchestrator import cycle, protection, scope
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
 
 def poll(runtime: Runtime) -> int:
-    """Poll every symbol; one that fails does not stop the others. Returns the runs started."""
+    """Poll every symbol; one that fails does not stop the others. Returns the runs started.
+
+    In one that the settings name no more only what is held is looked at.
+    """
     started = 0
-    for symbol in runtime.settings.market.symbols:
+    for symbol in scope.symbols(runtime):
         try:
             with urgent():  # first: a stop needs no candles
                 protection.propose_exits(runtime, symbol)
+            if symbol not in runtime.settings.market.symbols:
+                continue
             latest = poll_symbol(runtime, symbol)
         except ExchangeError as error:
             log.warning("symbol not polled", symbol=symbol, error=str(error))

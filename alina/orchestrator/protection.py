@@ -13,6 +13,7 @@ from alina.domain.decisions import Proposal
 from alina.domain.market import Market, Ticker
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, Position
+from alina.errors import ExchangeError
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -66,23 +67,30 @@ def is_dust(market: Market, quantity: Decimal, price: Decimal) -> bool:
 def close_dust(runtime: Runtime) -> list[str]:
     """Close every position that is due and too small to be sold, as after a partial fill. Its cost is lost.
 
-    Returns the symbols. Raises ExchangeUnavailable.
+    Returns the symbols. One that the exchange says nothing of does not keep the others.
     """
     with runtime.unit_of_work() as uow:
         positions = uow.ledger.open_positions(runtime.account)
     closed = []
     for position in positions:
-        ticker, market = runtime.exchange.ticker(position.symbol), runtime.exchange.market(position.symbol)
-        now = runtime.clock.now()
-        reason = due(position, ticker, now)
-        if reason is None or not is_dust(market, market.quantity_down(position.quantity), ticker.bid):
-            continue
-        with runtime.unit_of_work() as uow:
-            if uow.ledger.close_dust(position.account, position.symbol, at=now, reason=reason):
+        try:
+            if _close_dust(runtime, position):
                 closed.append(position.symbol)
+        except ExchangeError as error:  # the next pass tries again
+            log.warning("dust not looked for", symbol=position.symbol, error=str(error))
     if closed:
         log.warning("closed as dust", symbols=closed)
     return closed
+
+
+def _close_dust(runtime: Runtime, position: Position) -> bool:
+    ticker, market = runtime.exchange.ticker(position.symbol), runtime.exchange.market(position.symbol)
+    now = runtime.clock.now()
+    reason = due(position, ticker, now)
+    if reason is None or not is_dust(market, market.quantity_down(position.quantity), ticker.bid):
+        return False
+    with runtime.unit_of_work() as uow:
+        return uow.ledger.close_dust(position.account, position.symbol, at=now, reason=reason)
 
 
 def price_after_stop(

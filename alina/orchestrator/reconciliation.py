@@ -7,8 +7,8 @@ import structlog
 
 from alina.domain.orders import OrderState
 from alina.domain.portfolio import Equity, TradingState
-from alina.errors import LedgerError
-from alina.orchestrator import comparison, execution, foreign, halting, protection, stops
+from alina.errors import ExchangeRefused, LedgerError
+from alina.orchestrator import comparison, execution, foreign, halting, protection, scope, stops
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ def adopt_given_up(runtime: Runtime) -> list[str]:
     If the process dies here, what was adopted is unsettled: the next reconciliation settles it.
     """
     adopted = []
-    for symbol in runtime.settings.market.symbols:
+    for symbol in scope.symbols(runtime):
         with runtime.unit_of_work() as uow:
             given_up = uow.ledger.given_up(runtime.account, symbol)
         for known in given_up:
@@ -78,18 +78,28 @@ def adopt_given_up(runtime: Runtime) -> list[str]:
 
 
 def record_equity(runtime: Runtime) -> Equity:
-    """The account's worth in the quote of its symbols, at the last prices; stored with the balances."""
+    """The account's worth in the quote of its symbols, at the last prices; stored with the balances.
+
+    What the exchange names no price of is worth nothing. Raises ExchangeUnavailable.
+    """
     balances, now = runtime.exchange.balances(), runtime.clock.now()
-    symbols = runtime.settings.market.symbols
-    quotes = {symbol.split("/")[1] for symbol in symbols}
-    cash = sum((balances[q].total for q in quotes if q in balances), Decimal(0))
+    (quote,) = {symbol.split("/")[1] for symbol in runtime.settings.market.symbols}
+    cash = balances[quote].total if quote in balances else Decimal(0)
     holdings = Decimal(0)
-    for symbol in symbols:
-        held = balances.get(symbol.split("/")[0])
-        if held is not None and held.total > 0:
-            holdings += held.total * runtime.exchange.ticker(symbol).last
+    for base, its_quote in (symbol.split("/") for symbol in scope.symbols(runtime)):
+        held = balances.get(base)
+        if held is not None and held.total > 0 and its_quote == quote:
+            holdings += held.total * _last_price(runtime, f"{base}/{quote}")
     equity = Equity(account=runtime.account, as_of=now, cash=cash, holdings=holdings)
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(runtime.account, balances, at=now)
         uow.ledger.record_equity(equity)
     return equity
+
+
+def _last_price(runtime: Runtime, symbol: str) -> Decimal:
+    try:
+        return runtime.exchange.ticker(symbol).last
+    except ExchangeRefused as error:
+        log.warning("counted as worth nothing", symbol=symbol, error=str(error))
+        return Decimal(0)

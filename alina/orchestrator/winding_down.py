@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from alina.domain.orders import PlacedOrder
 from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
 from alina.errors import ExchangeError
-from alina.orchestrator import execution, halting, protection
+from alina.exchange.budget import urgent
+from alina.orchestrator import execution, halting, protection, scope
 from alina.orchestrator.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,11 @@ def wind_down(runtime: Runtime) -> list[str]:
         wish = uow.ledger.account(runtime.account).wind_down
     if wish is WindDown.NONE:
         return []
+    with urgent():
+        return _wind_down(runtime, wish)
+
+
+def _wind_down(runtime: Runtime, wish: WindDown) -> list[str]:
     cancel_open_orders(runtime)
     if wish is WindDown.FLATTEN:
         _sell_what_is_held(runtime)
@@ -38,11 +45,28 @@ def wind_down(runtime: Runtime) -> list[str]:
 
 
 def cancel_open_orders(runtime: Runtime) -> None:
-    """Cancel every order that is open on the exchange, ours or not, and settle what became of ours."""
-    for symbol in runtime.settings.market.symbols:
-        for placed in runtime.exchange.open_orders(symbol):
-            runtime.exchange.cancel(symbol, placed.client_order_id)
+    """Cancel every order that is open on the exchange, ours or not, and settle what became of ours.
+
+    One that cannot be cancelled does not keep the others.
+    """
+    for symbol in scope.symbols(runtime):
+        try:
+            placed = runtime.exchange.open_orders(symbol)
+        except ExchangeError as error:
+            log.warning("open orders not told", symbol=symbol, error=str(error))
+            continue
+        for order in placed:
+            _cancel(runtime, order)
     execution.settle_all(runtime)
+
+
+def _cancel(runtime: Runtime, order: PlacedOrder) -> None:
+    try:
+        runtime.exchange.cancel(
+            order.symbol, order.client_order_id, exchange_order_id=order.exchange_order_id
+        )
+    except ExchangeError as error:  # the next pass tries again
+        log.warning("not cancelled", order=order.exchange_order_id, symbol=order.symbol, error=str(error))
 
 
 def _sell_what_is_held(runtime: Runtime) -> None:

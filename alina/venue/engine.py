@@ -18,7 +18,7 @@ from alina.venue.fees import Fees
 from alina.venue.filters import MAX_NUM_ALGO_ORDERS, MAX_NUM_ORDERS, Rules
 from alina.venue.matching import Sweep, sweep
 from alina.venue.needs import refuse_immediate_trigger, require_pair, rests, spent, to_lock
-from alina.venue.orders import OrderRequest, Side, Status, VenueFill, VenueOrder
+from alina.venue.orders import OrderRequest, Side, Status, VenueFill, VenueOrder, made_name
 from alina.venue.refusal import duplicate_order, filter_failure
 
 #: a sum or product that would round raises instead
@@ -184,7 +184,7 @@ class Engine:
         self._next_order_id += 1
         return VenueOrder(
             order_id=order_id,
-            client_order_id=request.client_order_id or f"venue-{order_id}",
+            client_order_id=request.client_order_id or made_name(order_id),
             symbol=request.symbol,
             side=request.side,
             kind=request.kind,

@@ -170,7 +170,7 @@ class InProcessExchange:
         order = self._orders.get((self._listed(symbol).rules.symbol, client_order_id))
         return None if order is None else self._placed(order)
 
-    def cancel(self, symbol: str, client_order_id: str) -> bool:
+    def cancel(self, symbol: str, client_order_id: str, *, exchange_order_id: str | None = None) -> bool:
         """Whether it was open, and is cancelled now."""
         rules = self._listed(symbol).rules
         order = self._orders.get((rules.symbol, client_order_id))

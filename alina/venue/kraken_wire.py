@@ -17,7 +17,7 @@ from alina.venue.kraken_names import (
     socket_name,
     trade_txid,
 )
-from alina.venue.orders import Kind, OrderRequest, Side, Status, VenueFill, VenueOrder
+from alina.venue.orders import Kind, OrderRequest, Side, Status, VenueFill, VenueOrder, made_name
 from alina.venue.wire import number
 
 #: of fees, which Kraken tells in percent
@@ -171,7 +171,7 @@ def order(
     told: dict[str, Any] = {
         "refid": None,
         "userref": None,
-        "cl_ord_id": one.client_order_id,
+        "cl_ord_id": None if one.client_order_id == made_name(one.order_id) else one.client_order_id,
         "status": state,
         "reason": reason,
         "opentm": seconds(one.placed_ms),

@@ -59,6 +59,11 @@ class Status(StrEnum):
         return self in (Status.NEW, Status.PARTIALLY_FILLED)
 
 
+def made_name(order_id: int) -> str:
+    """The client order id of an order that was sent without one."""
+    return f"venue-{order_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest(Record):
     """What a client asks for. A market order names either its quantity or its quote quantity."""

@@ -116,7 +116,7 @@ class FilledFirst:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exchange, name)
 
-    def cancel(self, symbol: str, client_order_id: str) -> bool:
+    def cancel(self, symbol: str, client_order_id: str, *, exchange_order_id: str | None = None) -> bool:
         deadline = time.monotonic() + 200
         while not self._exchange.find(symbol, client_order_id).state.is_final:
             assert time.monotonic() < deadline, "the price falls to the order's limit"

@@ -10,7 +10,7 @@ from system import RunningVenue, System, proposal, system
 
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason
-from alina.orchestrator import reconciliation
+from alina.orchestrator import reconciliation, winding_down
 from alina.venue.spec import Dialect
 
 Make = Callable[..., System]
@@ -72,3 +72,14 @@ def test_a_stop_waits_on_the_exchange_and_makes_way_for_the_exit(make: Make) -> 
     assert one.exchange.open_orders(one.symbol) == []
     with one.work() as uow:
         assert uow.ledger.open_position(one.runtime.account, one.symbol) is None
+
+
+def test_an_order_by_hand_that_bears_no_name_of_ours_is_cancelled_with_the_others(make: Make) -> None:
+    """On this exchange such an order has no client order id at all."""
+    one = make()
+    by_hand = one.exchange._api  # type: ignore[attr-defined]  # as somebody's own program would
+    for price in ("90", "91"):
+        by_hand.create_order(one.symbol, "limit", "buy", "1", price)
+    assert [placed.client_order_id for placed in one.exchange.open_orders(one.symbol)] == ["", ""]
+    winding_down.cancel_open_orders(one.runtime)
+    assert one.exchange.open_orders(one.symbol) == []
