@@ -9,6 +9,8 @@ import ccxt
 from alina.exchange.traits import traits_of
 
 _SPOT_ONLY = {"options": {"defaultType": "spot"}}
+#: ccxt looks for it for all requests, and by the path of each: a retry would send an order twice
+_RETRIES = "maxRetriesOnFailure"
 
 
 def client_options(
@@ -24,10 +26,19 @@ def client_options(
     fixed: dict[str, Any] = {
         "number": str,  # prices and amounts keep the exchange's own digits
         "enableLastJsonResponse": True,  # the only sign that an answer was no JSON at all
-        "options": {"maxRetriesOnFailure": 0},  # a retry would send an order twice
+        "options": {_RETRIES: 0},
     }
     keys = {name: value for name, value in (("apiKey", api_key), ("secret", secret)) if value}
-    return merged(_SPOT_ONLY, defaults, traits_of(exchange_id).options, options, keys, fixed)
+    once = _without_retries(options)
+    return merged(_SPOT_ONLY, defaults, traits_of(exchange_id).options, once, keys, fixed)
+
+
+def _without_retries(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_retries(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if name != _RETRIES
+    }
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:

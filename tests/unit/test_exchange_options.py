@@ -32,13 +32,22 @@ def test_the_timeout_is_given_in_milliseconds():
 
 
 @pytest.mark.parametrize(
-    "options", [{"options": {"maxRetriesOnFailure": 3}}, {"number": float}, {"enableLastJsonResponse": False}]
+    "options",
+    [
+        {"options": {"maxRetriesOnFailure": 3}},
+        {"options": {"order": {"maxRetriesOnFailure": 3}}},
+        {"number": float},
+        {"enableLastJsonResponse": False},
+    ],
 )
 def test_no_option_brings_back_resending_or_floats(options: dict):
     merged = options_for("binance", options)
     assert merged["options"]["maxRetriesOnFailure"] == 0
     assert merged["number"] is str
     assert merged["enableLastJsonResponse"] is True
+    api = ccxt.binance(merged)
+    for path in ("order", "account", "openOrders"):  # as ccxt asks for it before each request
+        assert api.handle_option_integer_and_params({}, path, "maxRetriesOnFailure", 0)[0] == 0
 
 
 def test_only_binance_is_told_to_leave_its_other_services_alone():
