@@ -6,21 +6,22 @@ the values given to them. Text from outside (market data, facts, names) goes thr
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.exceptions import SecurityError, TemplateSyntaxError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError
+from jinja2.exceptions import TemplateSyntaxError
 
 from alina.domain.runs import Message, PromptRevision
 from alina.errors import ConfigError
+from alina.llm.templates import MESSAGE_LIMIT, environment
 
-#: characters of one rendered message; far above what any context holds
-_MESSAGE_LIMIT = 100_000
 _FENCE_LIMIT = 400
 _OPEN, _CLOSE = "«", "»"
+#: what a template can raise by what it says
+_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+#: control, format, half a character, and what ends a line or a paragraph
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def render(revision: PromptRevision, context: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -34,16 +35,13 @@ def render(revision: PromptRevision, context: Mapping[str, Any]) -> tuple[Messag
 def check(revision: PromptRevision) -> None:
     """Raise ConfigError naming prompt and line for what no context could be rendered with."""
     for part, source in (("system", revision.system), ("template", revision.template)):
-        try:
-            _environment().from_string(source)
-        except TemplateSyntaxError as error:
-            raise _fault(_place(revision, part), error.lineno, error.message) from error
+        _compiled(source, _place(revision, part))
 
 
 def fence(text: object, limit: int = _FENCE_LIMIT) -> str:
     """Outside text as one line of data in « », without control characters, at most `limit` long."""
     visible = "".join(
-        " " if unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"} else character
+        " " if unicodedata.category(character) in _UNPRINTABLE else character
         for character in str(text)
         if character not in {_OPEN, _CLOSE}
     )
@@ -52,13 +50,20 @@ def fence(text: object, limit: int = _FENCE_LIMIT) -> str:
 
 def _rendered(revision: PromptRevision, part: str, source: str, context: Mapping[str, Any]) -> str:
     place = _place(revision, part)
+    template = _compiled(source, place)
     try:
-        text = _bounded(_environment().from_string(source), context, place)
+        return _bounded(template, context, place)
+    except _FAULTS as error:
+        raise _fault(place, _line(error), error) from error
+
+
+def _compiled(source: str, place: str) -> Template:
+    try:
+        return environment(fence).from_string(source)
     except TemplateSyntaxError as error:
         raise _fault(place, error.lineno, error.message) from error
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _fault(place, _line(error), error) from error
-    return text
+    except (RecursionError, SyntaxError) as error:  # of Python, which has the template's structure
+        raise _fault(place, 1, "it is nested too deeply") from error
 
 
 def _place(revision: PromptRevision, part: str) -> str:
@@ -74,28 +79,9 @@ def _bounded(template: Template, context: Mapping[str, Any], place: str) -> str:
     for piece in template.generate(context):
         pieces.append(piece)
         length += len(piece)
-        if length > _MESSAGE_LIMIT:
-            raise ConfigError(f"{place}: renders to more than {_MESSAGE_LIMIT} characters; shorten it")
+        if length > MESSAGE_LIMIT:
+            raise ConfigError(f"{place}: renders to more than {MESSAGE_LIMIT} characters; shorten it")
     return "".join(pieces)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """No powers and no repeated text: both can fill the memory in one short expression."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or isinstance(left, Sequence) or isinstance(right, Sequence):
-            raise SecurityError("powers are not allowed, and * only between numbers")
-        return super().call_binop(context, operator, left, right)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    # Prompts are text, not HTML: escaping would only garble them.
-    environment = _Sandbox(undefined=StrictUndefined, autoescape=False)
-    environment.globals.clear()  # range and the like: a prompt loops over what it is given, only
-    environment.filters["fence"] = fence
-    return environment
 
 
 def _line(error: Exception) -> int:

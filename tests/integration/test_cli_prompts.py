@@ -82,7 +82,7 @@ def test_a_revision_of_a_person_follows_the_one_in_use_and_is_used_when_asked_fo
         ("one\n{% if %}", "line 2"),
         ("{{ mood }}", "line 1: 'mood' is undefined"),
         ("{{ symbol.__class__ }}", "unsafe"),
-        ("{% for n in range(9) %}{% endfor %}", "'range' is undefined"),
+        ("{% for n in range(9) %}{% endfor %}", "Call is not allowed"),
     ],
 )
 def test_a_template_that_cannot_be_rendered_is_not_stored(prompts: Prompts, text: str, fault: str) -> None:
