@@ -7,9 +7,10 @@ that is filled in any part or triggered ends the other.
 What changed is handed out once, to be committed before anyone is told of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
+from itertools import count
 
 from alina.domain.market import Balance, BookLevel
 from alina.venue.accounts import Accounts
@@ -44,13 +45,14 @@ class Engine:
         open_orders: Iterable[VenueOrder] = (),
         fees: Fees,
         next_order_id: int = 1,
-        next_trade_id: int = 1,
+        trade_ids: Iterator[int] | None = None,
     ) -> None:
+        """`trade_ids`: shared by engines whose trades are told together."""
         self.accounts = Accounts(balances)
         self._open = {order.order_id: order for order in open_orders}
         self._fees = fees
         self._next_order_id = next_order_id
-        self._next_trade_id = next_trade_id
+        self._trade_ids = trade_ids or count(1)
         self._changed: dict[int, VenueOrder] = {}
         self._fills: list[VenueFill] = []
 
@@ -235,7 +237,7 @@ class Engine:
             fee = min(fee, notional * order.fee_reserve)  # no more than was agreed and locked
         self.accounts.pay(fee_asset, fee)
         fill = VenueFill(
-            trade_id=self._next_trade_id,
+            trade_id=next(self._trade_ids),
             order_id=order.order_id,
             symbol=order.symbol,
             side=order.side,
@@ -246,7 +248,6 @@ class Engine:
             is_maker=is_maker,
             executed_ms=now,
         )
-        self._next_trade_id += 1
         self._fills.append(fill)
         return fill
 

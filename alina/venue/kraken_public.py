@@ -87,14 +87,14 @@ def depth(exchange: LocalExchange, params: Params, now: int) -> Any:
 
 
 def trades(exchange: LocalExchange, params: Params, now: int) -> Any:
-    """The venue's own trades: nobody else trades here."""
+    """The trades of the venue's accounts: nobody else trades here."""
     market = named_market(exchange, params.text("pair"))
     since = params.optional_integer("since")
     page = Page(
         start_ms=None if since is None else since * 1000,
         limit=min(params.optional_integer("count") or 1000, 1000),
     )
-    fills = exchange.store.fills(market.rules.symbol, page)
+    fills = exchange.public_fills(market.rules.symbol, page)
     last = fills[-1].executed_ms if fills else now
     return {pair_id(market.rules): [wire.public_trade(one) for one in fills], "last": f"{last * 1_000_000}"}
 

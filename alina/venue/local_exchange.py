@@ -26,7 +26,8 @@ from alina.venue.orders import OrderRequest, VenueFill, VenueOrder
 from alina.venue.rate_limits import RateLimits
 from alina.venue.refusal import Refusal, order_refused
 from alina.venue.spec import AccountSpec, Dialect, VenueSpec
-from alina.venue.store import ClockRow, Store
+from alina.venue.store import ClockRow, Page, Store
+from alina.venue.trade_ids import TradeIds
 
 #: wall milliseconds of market time that one commit of the clock covers
 _LEASE_MS = 1000
@@ -78,12 +79,17 @@ class LocalExchange:
             self.store.begin(clock, self._first_balances((account or spec).balances))
         self._clock = _fitting(clock, begin, end, spec)
         order_id, trade_id = self.store.next_ids()
+        #: all accounts of the venue, this one among them; they number their trades together
+        self.accounts: list[LocalExchange] = beside.accounts if beside else []
+        self.accounts.append(self)
+        self.trade_ids: TradeIds = beside.trade_ids if beside else TradeIds()
+        self.trade_ids.begin_from(trade_id)
         self.engine = Engine(
             balances=self.store.balances(),
             open_orders=self._listed(self.store.open_orders(), spec),
             fees=self.fees,
             next_order_id=order_id,
-            next_trade_id=trade_id,
+            trade_ids=self.trade_ids,
         )
         self._crossing = Crossing(self.engine, self.markets)
         for symbol, market in self.markets.items():
@@ -107,6 +113,14 @@ class LocalExchange:
         with self._books(now):
             self._crossing.match(self._clock.matched_ms, now)
         return now
+
+    def public_fills(self, symbol: str, page: Page) -> list[VenueFill]:
+        """The trades of all accounts up to now, as anyone may see them, oldest first."""
+        for one in self.accounts:
+            one.advance()
+        fills = (fill for one in self.accounts for fill in one.store.fills(symbol, page))
+        told = sorted(fills, key=lambda fill: fill.trade_id)
+        return told[-page.limit :] if page.is_newest else told[: page.limit]
 
     def market(self, symbol: str) -> ListedMarket:
         """Raises Refusal for a symbol that is not listed."""

@@ -27,6 +27,10 @@ def server_time(_exchange: LocalExchange, _params: Params, _now: int) -> Any:
     return {"serverTime": wall_ms()}
 
 
+def system_status(_exchange: LocalExchange, _params: Params, _now: int) -> Any:
+    return {"status": 0, "msg": "normal"}
+
+
 def exchange_info(exchange: LocalExchange, _params: Params, now: int) -> Any:
     trading = not exchange.has_ended(now)
     return {
@@ -91,7 +95,7 @@ def _best(market: ListedMarket, now: int) -> dict[str, str]:
 def _day(exchange: LocalExchange, market: ListedMarket, now: int) -> dict[str, Any]:
     last = market.replay.price(now)
     bars = market.replay.bars(now - _DAY_MS, now, now) or [Bar(now, last, last, last, last, Decimal(0))]
-    trades = exchange.store.fills(market.rules.symbol, Page(limit=1))
+    trades = exchange.public_fills(market.rules.symbol, Page(limit=1))
     opened = bars[0].open
     volume = sum((bar.volume for bar in bars), Decimal(0))
     quote_volume = sum((bar.volume * bar.close for bar in bars), Decimal(0))
@@ -124,10 +128,10 @@ def depth(exchange: LocalExchange, params: Params, now: int) -> Any:
 
 
 def trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
-    """The venue's own trades: nobody else trades here."""
+    """The trades of the venue's accounts: nobody else trades here."""
     symbol = exchange.market(params.text("symbol")).rules.symbol
     page = Page(limit=params.limit(default=500, most=1000))
-    return [wire.public_trade(fill) for fill in exchange.store.fills(symbol, page)]
+    return [wire.public_trade(fill) for fill in exchange.public_fills(symbol, page)]
 
 
 def aggregate_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
@@ -138,4 +142,4 @@ def aggregate_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
         end_ms=params.optional_integer("endTime"),
         limit=params.limit(default=500, most=1000),
     )
-    return [wire.aggregate_trade(fill) for fill in exchange.store.fills(symbol, page)]
+    return [wire.aggregate_trade(fill) for fill in exchange.public_fills(symbol, page)]

@@ -30,21 +30,21 @@ _MOST_WAITING = 10_000
 
 
 class _Inbox:
-    """What was committed in an account since a connection last looked."""
+    """What was committed in some accounts since a connection last looked."""
 
     def __init__(self) -> None:
-        #: the account that is listened to
-        self.exchange: LocalExchange | None = None
+        #: the accounts that are listened to
+        self.exchanges: tuple[LocalExchange, ...] = ()
         self._waiting: deque[Changes] = deque(maxlen=_MOST_WAITING)
 
-    def listen(self, exchange: LocalExchange | None) -> None:
-        """From now on to this account, or to none."""
-        if self.exchange is not None:
-            self.exchange.listeners.remove(self._waiting.append)
+    def listen(self, *exchanges: LocalExchange) -> None:
+        """From now on to these accounts, or to none."""
+        for one in self.exchanges:
+            one.listeners.remove(self._waiting.append)
         self._waiting.clear()
-        if exchange is not None:
-            exchange.listeners.append(self._waiting.append)
-        self.exchange = exchange
+        for one in exchanges:
+            one.listeners.append(self._waiting.append)
+        self.exchanges = exchanges
 
     def take(self) -> list[Changes]:
         """Raises SystemStateError where some may have been lost."""
@@ -60,7 +60,7 @@ _Due = Callable[[int, list[Changes]], Iterable[Event]]
 
 
 class Streams:
-    """The sockets of one venue. `accounts` and `signing`: by API key; the first one's trades are public."""
+    """The sockets of one venue. `accounts` and `signing`: by API key; all their trades are public."""
 
     def __init__(
         self, accounts: Mapping[str, LocalExchange], signing: Mapping[str, Signing], shown: ShownBooks
@@ -84,7 +84,7 @@ class Streams:
 
     async def _markets(self, request: web.Request) -> web.StreamResponse:
         subscriptions, inbox = Subscriptions(self._exchange, self._shown), _Inbox()
-        inbox.listen(self._exchange)
+        inbox.listen(*self._accounts.values())
 
         def due(now: int, changes: list[Changes]) -> Iterable[Event]:
             return subscriptions.due(now, [fill for one in changes for fill in one.fills])
@@ -131,7 +131,7 @@ class Streams:
                     inbox.listen(exchange)
                     result: Event = {"subscriptionId": 0}
                 case {"method": "userDataStream.unsubscribe"}:
-                    inbox.listen(None)
+                    inbox.listen()
                     result = {}
                 case {"method": "ping"}:
                     result = {}
@@ -192,8 +192,8 @@ async def _tell(socket: web.WebSocketResponse, inbox: _Inbox, due: _Due) -> None
     """Tell what is due, until the socket is closed."""
     try:
         while not socket.closed:
-            if inbox.exchange is not None:
-                now = inbox.exchange.advance()
+            if inbox.exchanges:
+                now = max(one.advance() for one in inbox.exchanges)
                 for event in due(now, inbox.take()):
                     await socket.send_json(event)
             await asyncio.sleep(_PERIOD_SECONDS)
@@ -202,7 +202,7 @@ async def _tell(socket: web.WebSocketResponse, inbox: _Inbox, due: _Due) -> None
     except SystemStateError as error:
         await _cut_off(socket, error)
     finally:
-        inbox.listen(None)
+        inbox.listen()
 
 
 async def _cut_off(socket: web.WebSocketResponse, why: SystemStateError) -> None:

@@ -1,4 +1,4 @@
-"""Several accounts of one venue: one market and one time, and nothing else in common."""
+"""Several accounts of one venue: one market, one time, one list of public trades, and no more in common."""
 
 import subprocess
 import sys
@@ -14,7 +14,9 @@ import pytest
 from alina.errors import ConfigError
 from alina.venue.ccxt_options import venue_options
 from alina.venue.local_exchange import open_accounts
+from alina.venue.orders import Kind, OrderRequest, Side
 from alina.venue.spec import AccountSpec, Dialect, VenueSpec
+from alina.venue.store import Page
 
 SYMBOL, SECRET = "BTC/USDT", "c2VjcmV0"
 OTHER = AccountSpec(name="other", api_key="other-key", secret=SECRET, balances={"USDT": Decimal(500)})
@@ -70,6 +72,43 @@ def test_an_account_sees_its_own_balances_and_orders_alone(tmp_path: Path, diale
             stranger.fetch_balance()
         for one in (first, other, stranger):
             one.session.close()
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_everybody_sees_the_trades_of_all_accounts_each_under_a_number_of_its_own(
+    tmp_path: Path, dialect: Dialect
+) -> None:
+    with served(tmp_path, dialect) as url:
+        first, other = client(url, dialect, "a-key"), client(url, dialect, "other-key")
+        for one, amount in ((first, 0.01), (other, 0.02), (first, 0.03)):
+            one.create_order(SYMBOL, "market", "buy", amount)
+        for one in (first, other):
+            told = one.fetch_trades(SYMBOL)
+            assert [trade["amount"] for trade in told] == [0.01, 0.02, 0.03]
+            assert [trade["id"] for trade in told] == ["1", "2", "3"]
+        assert [trade["amount"] for trade in other.fetch_my_trades(SYMBOL)] == [0.02]
+        for one in (first, other):
+            one.session.close()
+
+
+def test_trades_are_numbered_on_from_the_highest_of_all_accounts(tmp_path: Path) -> None:
+    accounts = open_accounts(spec_of(tmp_path))
+    first, other = accounts.values()
+    symbol = next(iter(first.markets))
+    buy = OrderRequest(
+        symbol=symbol, client_order_id=None, side=Side.BUY, kind=Kind.MARKET, quantity=Decimal("0.01")
+    )
+    for exchange in (first, other):
+        exchange.place(buy, exchange.advance())
+    for exchange in accounts.values():
+        exchange.store.close()  # as after kill -9
+    first, other = open_accounts(spec_of(tmp_path)).values()
+    first.place(buy, first.advance())
+    assert [fill.trade_id for fill in other.public_fills(symbol, Page())] == [1, 2, 3]
+    assert [fill.trade_id for fill in first.public_fills(symbol, Page(limit=2))] == [2, 3]
+    assert [fill.trade_id for fill in first.public_fills(symbol, Page(from_id=1, limit=2))] == [1, 2]
+    for exchange in (first, other):
+        exchange.close()
 
 
 def test_every_account_goes_on_where_it_stopped_and_none_was_told_a_later_time(tmp_path: Path) -> None:

@@ -107,13 +107,15 @@ def test_a_watched_book_is_the_fetched_one(url: str) -> None:
         assert len(bids) == len(asks) == 20
 
 
-def test_trades_are_watched(url: str) -> None:
+@pytest.mark.parametrize("trader", [{}, {"apiKey": OTHER.api_key, "secret": OTHER.secret}])
+def test_trades_of_every_account_are_watched(url: str, trader: dict[str, str]) -> None:
     async def watch(client: Any) -> tuple[list[dict[str, Any]], set[str]]:
-        watching, made = asyncio.create_task(client.watch_trades(SYMBOL)), set[str]()
-        while not watching.done():  # it tells only of what comes after it was subscribed
-            order = await client.create_order(SYMBOL, "market", "buy", 0.01)
-            made |= {trade["id"] for trade in order["trades"]}
-        return await watching, made
+        async with ccxt.pro.binance({**venue_options(url), **KEYS, **trader}) as one:
+            watching, made = asyncio.create_task(client.watch_trades(SYMBOL)), set[str]()
+            while not watching.done():  # it tells only of what comes after it was subscribed
+                order = await one.create_order(SYMBOL, "market", "buy", 0.01)
+                made |= {trade["id"] for trade in order["trades"]}
+            return await watching, made
 
     trades, made = watched(url, watch)
     assert {(one["symbol"], one["side"], one["amount"]) for one in trades} == {(SYMBOL, "buy", 0.01)}
