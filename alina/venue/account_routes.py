@@ -1,14 +1,24 @@
 """The signed doors: orders, their fates and the account."""
 
-from decimal import Decimal
 from typing import Any
 
 from alina.venue import wire
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.orders import Kind, OrderRequest, Side, TimeInForce, VenueOrder
-from alina.venue.params import Params
+from alina.venue.params import OF_SIGNATURES, Params
 from alina.venue.refusal import Refusal, order_refused
 from alina.venue.store import Page
+
+#: what an order may say. An account's own orders never trade with one another, so the mode of its prevention
+#: changes nothing; a strategy is a label
+_OF_AN_ORDER = frozenset(
+    (
+        *OF_SIGNATURES,
+        *("symbol", "side", "type", "timeInForce", "quantity", "quoteOrderQty", "price", "stopPrice"),
+        *("trailingDelta", "icebergQty", "newClientOrderId", "newOrderRespType"),
+        *("selfTradePreventionMode", "strategyId", "strategyType"),
+    )
+)
 
 
 def place_order(exchange: LocalExchange, params: Params, now: int) -> Any:
@@ -21,11 +31,13 @@ def check_order(exchange: LocalExchange, params: Params, now: int) -> Any:
 
 
 def _request(exchange: LocalExchange, params: Params) -> OrderRequest:
+    params.only(_OF_AN_ORDER)
     kind = params.choice("type", Kind, -1116, "Invalid orderType.")
     symbol = exchange.market(params.text("symbol")).rules.symbol
     side = params.choice("side", Side, -1117, "Invalid side.")
     client_order_id = params.optional_client_order_id("newClientOrderId")
-    by_budget = kind is Kind.MARKET and params.has("quoteOrderQty") and not params.has("quantity")
+    _refuse_what_does_not_fit(params, kind)
+    by_budget = params.has("quoteOrderQty")
     return OrderRequest(
         symbol=symbol,
         client_order_id=client_order_id,
@@ -35,25 +47,31 @@ def _request(exchange: LocalExchange, params: Params) -> OrderRequest:
         quantity=None if by_budget else params.amount("quantity"),
         quote_quantity=params.amount("quoteOrderQty") if by_budget else None,
         limit_price=None if kind.is_market else params.amount("price"),
-        stop_price=_stop_price(params, kind),
+        stop_price=params.amount("stopPrice") if kind.is_stop else None,
     )
+
+
+def _refuse_what_does_not_fit(params: Params, kind: Kind) -> None:
+    """Parameters of other types of orders."""
+    unfit = {
+        "price": kind.is_market,
+        "timeInForce": kind.is_market or kind is Kind.LIMIT_MAKER,
+        "quoteOrderQty": kind is not Kind.MARKET or params.has("quantity"),
+        "stopPrice": not kind.is_stop,
+    }
+    for name, is_unfit in unfit.items():
+        if is_unfit and params.has(name):
+            raise Refusal(-1106, f"Parameter '{name}' sent when not required.")
+    if params.has("trailingDelta"):
+        raise order_refused("Trailing stop orders are not supported for this symbol.")
+    if params.has("icebergQty"):
+        raise order_refused("Iceberg orders are not supported for this symbol.")
 
 
 def _time_in_force(params: Params, kind: Kind) -> TimeInForce:
     if kind.is_market or kind is Kind.LIMIT_MAKER:
         return TimeInForce.GTC
     return params.choice("timeInForce", TimeInForce, -1115, "Invalid timeInForce.")
-
-
-def _stop_price(params: Params, kind: Kind) -> Decimal | None:
-    """A stop that would be passed over in silence is refused instead."""
-    if params.has("trailingDelta"):
-        raise order_refused("Trailing stop orders are not supported for this symbol.")
-    if kind.is_stop:
-        return params.amount("stopPrice")
-    if params.has("stopPrice"):
-        raise Refusal(-1106, "Parameter 'stopPrice' sent when not required.")
-    return None
 
 
 def find_order(exchange: LocalExchange, params: Params, _now: int) -> Any:
@@ -100,6 +118,12 @@ def my_trades(exchange: LocalExchange, params: Params, _now: int) -> Any:
 
 def account(exchange: LocalExchange, _params: Params, now: int) -> Any:
     return wire.account(exchange.engine.accounts.all(), exchange.fees, now)
+
+
+def trade_fees(exchange: LocalExchange, params: Params, _now: int) -> Any:
+    """Of one symbol where it is named, else of all."""
+    chosen = [exchange.market(params.text("symbol"))] if params.has("symbol") else exchange.markets.values()
+    return [wire.trade_fee(market.rules, exchange.fees) for market in chosen]
 
 
 def _page(params: Params, from_name: str) -> Page:

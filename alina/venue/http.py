@@ -39,6 +39,7 @@ _PUBLIC: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/ticker/bookTicker", market_routes.book_ticker, 2),
     ("GET", "/api/v3/trades", market_routes.trades, 25),
     ("GET", "/api/v3/aggTrades", market_routes.aggregate_trades, 4),
+    ("GET", "/sapi/v1/system/status", market_routes.system_status, 1),
 )
 _SIGNED: tuple[tuple[str, str, Answer, int], ...] = (
     ("POST", "/api/v3/order", account_routes.place_order, 1),
@@ -50,6 +51,7 @@ _SIGNED: tuple[tuple[str, str, Answer, int], ...] = (
     ("GET", "/api/v3/allOrders", account_routes.all_orders, 20),
     ("GET", "/api/v3/myTrades", account_routes.my_trades, 20),
     ("GET", "/api/v3/account", account_routes.account, 20),
+    ("GET", "/sapi/v1/asset/tradeFee", account_routes.trade_fees, 1),
     ("POST", "/api/v3/orderList/oco", list_routes.place_oco, 1),
     ("POST", "/api/v3/order/oco", list_routes.place_old_oco, 1),
     ("GET", "/api/v3/orderList", list_routes.find_list, 4),

@@ -25,8 +25,13 @@ _KINDS = {
 }
 #: in quote is what fees are anyway
 _FLAGS = {"post", "viqc", "fciq", "nompp"}
-#: what would be passed over in silence is refused instead
-_UNSUPPORTED = ("userref", "leverage", "reduce_only", "displayvol", "starttm", "expiretm", "deadline")
+#: what an order may say; anything else, passed over in silence, might have changed what is done
+_OF_AN_ORDER = frozenset(
+    (
+        *("nonce", "otp", "pair", "type", "ordertype", "volume", "price", "price2", "oflags"),
+        *("timeinforce", "cl_ord_id", "validate", "stptype"),
+    )
+)
 
 
 def add_order(exchange: LocalExchange, params: Params, now: int) -> Any:
@@ -43,7 +48,8 @@ def add_order(exchange: LocalExchange, params: Params, now: int) -> Any:
 def _request(exchange: LocalExchange, params: Params) -> OrderRequest:
     market = named_market(exchange, params.text("pair"))
     flags = set(params.text("oflags").split(",")) if params.has("oflags") else set()
-    if flags - _FLAGS or any(params.has(name) for name in _UNSUPPORTED):
+    params.only(_OF_AN_ORDER)
+    if flags - _FLAGS:
         raise Refusal(-1100, "A parameter is not supported.")
     kind = _kind(params, is_post_only="post" in flags)
     amount, in_quote = params.amount("volume"), "viqc" in flags

@@ -9,12 +9,24 @@ from typing import Any
 from alina.venue import wire
 from alina.venue.local_exchange import LocalExchange
 from alina.venue.orders import Kind, OrderRequest, Side, Status, TimeInForce, VenueOrder
-from alina.venue.params import Params
+from alina.venue.params import OF_SIGNATURES, Params
 from alina.venue.refusal import Refusal, order_refused
+
+_OF_A_PAIR = (*OF_SIGNATURES, "symbol", "side", "quantity", "newOrderRespType", "listClientOrderId")
+_OF_A_LEG = ("Type", "Price", "StopPrice", "TimeInForce", "ClientOrderId", "TrailingDelta")
+_OF_LEGS = frozenset((*_OF_A_PAIR, *(where + name for where in ("above", "below") for name in _OF_A_LEG)))
+_OF_AN_OLD_PAIR = frozenset(
+    (
+        *_OF_A_PAIR,
+        *("price", "limitClientOrderId", "stopPrice", "stopClientOrderId"),
+        *("stopLimitPrice", "stopLimitTimeInForce"),
+    )
+)
 
 
 def place_oco(exchange: LocalExchange, params: Params, now: int) -> Any:
     """POST orderList/oco: the leg above the market and the leg below it, each with its own type."""
+    params.only(_OF_LEGS)
     side = params.choice("side", Side, -1117, "Invalid side.")
     pair = _leg(exchange, params, side, "above"), _leg(exchange, params, side, "below")
     stop_is_above = pair[0].kind in (Kind.STOP_LOSS, Kind.STOP_LOSS_LIMIT)
@@ -25,6 +37,7 @@ def place_oco(exchange: LocalExchange, params: Params, now: int) -> Any:
 
 def place_old_oco(exchange: LocalExchange, params: Params, now: int) -> Any:
     """POST order/oco: a limit order, and a stop order on the other side of the market."""
+    params.only(_OF_AN_OLD_PAIR)
     side = params.choice("side", Side, -1117, "Invalid side.")
     symbol, quantity = exchange.market(params.text("symbol")).rules.symbol, params.amount("quantity")
     gain = OrderRequest(

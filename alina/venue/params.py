@@ -1,7 +1,7 @@
 """The parameters of one request, refused in Binance's words where they are missing or malformed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -10,6 +10,8 @@ from alina.venue.refusal import Refusal
 
 _E = TypeVar("_E", bound=StrEnum)
 _AMOUNT = r"([0-9]{1,20})(\.[0-9]{1,20})?"
+#: what every signed request may bear
+OF_SIGNATURES = ("timestamp", "recvWindow", "signature")
 _INTEGER = r"[0-9]{1,18}"
 _CLIENT_ORDER_ID = r"[a-zA-Z0-9-_.:/]{1,36}"
 
@@ -52,6 +54,16 @@ class Params:
 
     def has(self, name: str) -> bool:
         return bool(self._values.get(name))
+
+    def only(self, known: Collection[str]) -> None:
+        """Raise Refusal -1104 for any other: what is passed over might have changed what is done."""
+        read = sum(name in known for name in self._values)
+        if read < len(self._values):
+            raise Refusal(
+                -1104,
+                f"Not all sent parameters were read; read '{read}' parameter(s) "
+                f"but was sent '{len(self._values)}'.",
+            )
 
     def _legal(self, name: str, value: str, pattern: str) -> str:
         if re.fullmatch(pattern, value, re.ASCII) is None:

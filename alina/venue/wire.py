@@ -204,6 +204,15 @@ def aggregate_trade(fill: VenueFill) -> dict[str, Any]:
     }
 
 
+def trade_fee(rules: Rules, fees: Fees) -> dict[str, str]:
+    """As GET asset/tradeFee answers for one market: fractions of the notional."""
+    return {
+        "symbol": rules.symbol,
+        "makerCommission": f"{fees.maker:f}",
+        "takerCommission": f"{fees.taker:f}",
+    }
+
+
 def account(balances: Iterable[Balance], fees: Fees, now: int) -> dict[str, Any]:
     rates = {
         "maker": number(fees.maker),

@@ -262,6 +262,13 @@ def test_a_test_order_is_checked_and_not_placed(client: Any, price: float) -> No
 def test_fees_are_told(client: Any) -> None:
     rates = client.fetch_balance()["info"]["commissionRates"]
     assert (rates["maker"], rates["taker"]) == ("0.00100000", "0.00100000")
+    told = client.fetch_trading_fee(SYMBOL)
+    assert (told["maker"], told["taker"]) == (0.001, 0.001)
+    assert set(client.fetch_trading_fees()) == set(client.markets)
+
+
+def test_the_system_s_status_is_told(client: Any) -> None:
+    assert client.fetch_status()["status"] == "ok"
 
 
 def test_the_used_weight_is_told(client: Any) -> None:
@@ -343,10 +350,15 @@ def resting(**changes: Any) -> dict[str, Any]:
         (order(symbol="DOGEUSDT"), ccxt.BadSymbol, "-1121"),
         (resting() | {"quantity": "5000"}, ccxt.InsufficientFunds, "insufficient"),
         (
-            resting() | {"type": "LIMIT_MAKER", "price": "9000.00"},
+            order(type="LIMIT_MAKER", price="9000.00"),
             ccxt.OrderImmediatelyFillable,
             "immediately",
         ),
+        (resting() | {"type": "LIMIT_MAKER"}, ccxt.BadRequest, "-1106.*timeInForce"),
+        (order(price="5000.00"), ccxt.BadRequest, "-1106.*price"),
+        (order(quoteOrderQty="100"), ccxt.BadRequest, "-1106.*quoteOrderQty"),
+        (resting(icebergQty="0.1"), ccxt.InvalidOrder, "Iceberg"),
+        (resting(goodTillDate="1"), ccxt.BadRequest, "-1104"),
     ],
 )
 def test_a_refused_order_raises_what_ccxt_raises_on_binance(
@@ -354,6 +366,15 @@ def test_a_refused_order_raises_what_ccxt_raises_on_binance(
 ) -> None:
     with pytest.raises(error, match=words):
         client.private_post_order(params)
+
+
+def test_a_stop_that_ccxt_attaches_to_an_entry_is_refused_and_never_forgotten(client: Any) -> None:
+    attached = {"stopLoss": {"triggerPrice": 4000}, "takeProfit": {"triggerPrice": 9000}}
+    with pytest.raises(ccxt.BadRequest, match="-1104"):
+        client.create_order(SYMBOL, "limit", "buy", 1, 5000, attached)
+    with pytest.raises(ccxt.BadRequest, match="-1104"):
+        client.private_post_orderlist_oco(oco(6700, pendingSide="SELL"))
+    assert client.fetch_open_orders(SYMBOL) == []
 
 
 def test_a_client_order_id_is_refused_while_an_order_with_it_is_open(client: Any) -> None:

@@ -235,6 +235,20 @@ def test_what_is_refused_is_refused_in_kraken_s_words(client: Any, price: float)
         client.publicGetTicker({"pair": "NOPE"})
 
 
+def test_a_stop_that_kraken_s_class_does_not_know_of_is_refused_and_never_forgotten(
+    client: Any, price: float
+) -> None:
+    before = client.fetch_my_trades(SYMBOL)
+    for forgotten in (
+        {"triggerPrice": price * 0.9},
+        {"stopLoss": {"triggerPrice": price * 0.8}},
+        {"close": {"ordertype": "stop-loss", "price": f"{price * 0.9:.2f}"}},
+    ):
+        with pytest.raises(ccxt.BadRequest, match="EGeneral:Invalid arguments"):
+            client.create_order(SYMBOL, "market", "sell", 0.01, None, forgotten)
+    assert client.fetch_my_trades(SYMBOL) == before
+
+
 def test_a_checked_order_is_not_placed(client: Any, price: float) -> None:
     order = {"pair": "XBTUSDT", "type": "buy", "ordertype": "limit", "volume": "1", "validate": "true"}
     told = client.privatePostAddOrder({**order, "price": f"{price:.2f}"})["result"]

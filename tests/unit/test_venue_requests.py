@@ -70,6 +70,14 @@ def test_an_amount_is_plain_digits(text: str) -> None:
     assert params("quantity=0.10").amount("quantity") == Decimal("0.10")
 
 
+def test_a_parameter_that_is_not_known_is_refused_and_not_passed_over() -> None:
+    params = Params({"symbol": "BTCUSDT", "side": "BUY", "stopLos": "1"})
+    params.only(("symbol", "side", "stopLos", "more"))
+    with pytest.raises(Refusal, match=r"read '2' parameter\(s\) but was sent '3'") as refused:
+        params.only(("symbol", "side"))
+    assert refused.value.code == -1104
+
+
 def test_a_missing_parameter_is_named() -> None:
     with pytest.raises(Refusal, match=re.escape("'symbol' was not sent")):
         params("symbol=").text("symbol")
