@@ -37,9 +37,11 @@ def ask(runtime: Runtime, question: str, *, answer_id: UUID) -> Answer:
 
 
 def checked(question: str) -> str:
-    """The question. Raises ConfigError where there is none, or more than a prompt should hold."""
+    """The question. Raises ConfigError where there is none, no text, or more than a prompt should hold."""
     if not question.strip():
         raise ConfigError('there is no question: write it in quotes, e.g. alina ask "What is slippage?"')
+    if question != question.encode(errors="replace").decode():
+        raise ConfigError("the question is no UTF-8 text: write it again, or set the terminal to UTF-8")
     if len(question) > QUESTION_LIMIT:
         raise ConfigError(f"the question has {len(question)} characters: shorten it to {QUESTION_LIMIT}")
     return question

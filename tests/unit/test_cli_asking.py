@@ -73,6 +73,7 @@ def test_what_a_model_says_moves_no_cursor(shown: Shown) -> None:
     [
         ("  ", False, False, "there is no question"),
         ("x" * 5000, False, False, "shorten"),
+        ("caf\udce9", False, False, "UTF-8"),
         ("x", True, True, "choose"),
     ],
 )
