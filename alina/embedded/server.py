@@ -20,6 +20,7 @@ from alina.embedded.system_user import run_as
 from alina.errors import SystemStateError
 
 _KILLED_WITHIN = 10.0  # seconds
+_NAMED_WITHIN = 10.0
 # The lock is the server's standard input: the server names itself in it and holds it for as long as it lives.
 _NAME_YOURSELF = ("/bin/sh", "-c", 'echo $$ >&0 && exec "$@"', "sh")
 
@@ -84,8 +85,13 @@ class Server(ABC):
         return self.url
 
     def stop(self, *, grace: float = 30.0) -> None:
-        """Ask the server to end; kill it after `grace` seconds. What it has promised to keep, it keeps."""
-        running = self._running()
+        """Ask the server to end; kill it after `grace` seconds. What it has promised to keep, it keeps.
+
+        One whose start was cut short before it had named itself is waited for, and ended too.
+        """
+        deadline = time.monotonic() + _NAMED_WITHIN
+        while not (running := self._running()) and self._is_starting() and time.monotonic() < deadline:
+            time.sleep(0.02)
         if running:
             _end(running, self.stop_signal, grace)
         self._reap()
@@ -109,6 +115,14 @@ class Server(ABC):
             if process and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         return None
+
+    def _is_starting(self) -> bool:
+        """Whether there is a process that holds the lock and has not named itself, or its zombie."""
+        lock = self._lock.acquire()
+        if lock is None:
+            return True
+        os.close(lock)
+        return False
 
     def _launch(self, lock: int) -> None:
         self._reap()

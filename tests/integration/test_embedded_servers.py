@@ -94,6 +94,32 @@ def query(url: str, statement: str) -> object:
         return connection.scalar(text(statement))
 
 
+def test_a_start_that_is_cut_short_before_the_server_has_named_itself_leaves_none(
+    folder: DataFolder, run: Callable[[type[Server]], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the fork and the first word of the server."""
+    stopping, began, sleep = tmp_path / "stopping", tmp_path / "pid", time.sleep
+    slow = f'echo $$ > {began}; until [ -e {stopping} ]; do sleep 0.05; done; echo $$ >&0 && exec "$@"'
+    monkeypatch.setattr("alina.embedded.server._NAME_YOURSELF", ("/bin/sh", "-c", slow, "sh"))
+    server = run(EmbeddedRedis)
+
+    def interrupt(seconds: float) -> None:
+        if began.exists() and began.read_text():
+            monkeypatch.setattr(time, "sleep", go_on)
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    def go_on(seconds: float) -> None:
+        stopping.touch()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    server.stop()
+    assert is_over(int(began.read_text()))
+
+
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_whose_parent_was_killed_is_taken_over(
     kind: type[Server], folder: DataFolder, run: Callable[[type[Server]], Server]
