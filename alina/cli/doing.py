@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, say, text
+from alina.cli.told import running_settings_of
 from alina.config import Settings
 from alina.domain.decisions import Decision, Proposal
 from alina.domain.orders import LedgerOrder
@@ -49,7 +49,7 @@ def run(
 
     Example: alina run trading BTC/USDT
     """
-    settings = settings_of(context)
+    settings = running_settings_of(context)
     _check_names(settings, agent, symbol)
     outcome = _run(settings, agent, symbol, timeout)
     if as_json:

@@ -6,6 +6,7 @@ import typer
 
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, print_table
+from alina.cli.told import running_settings_of
 from alina.errors import ConfigError, ExchangeRefused
 
 Exchange = Annotated[
@@ -28,7 +29,7 @@ def markets(
     """
     from alina import bootstrap
 
-    settings = settings_of(context)
+    settings = settings_of(context) if exchange else running_settings_of(context)
     asked = (
         bootstrap.public_exchange(settings, exchange)
         if exchange
@@ -57,7 +58,7 @@ def balance(context: typer.Context, as_json: AsJson = False) -> None:
     """
     from alina import bootstrap
 
-    settings = settings_of(context)
+    settings = running_settings_of(context)
     is_paper = settings.market.exchange.mode == "paper"
     keys = bootstrap.venue_keys(settings) if is_paper else bootstrap.exchange_keys(settings)
     balances = bootstrap.make_exchange(settings, keys).balances()

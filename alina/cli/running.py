@@ -8,6 +8,7 @@ import typer
 
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, print_table, say, text
+from alina.cli.told import running_settings_of
 from alina.domain.portfolio import WindDown
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ def up(
     from alina.cli.system import run_system
     from alina.log import configure_logging
 
-    settings = settings_of(context)
+    settings, told = settings_of(context), dict[str, str]()
     if paper is not None:
         from alina.cli.data_files import mirrored
 
-        os.environ.update(mirrored(settings, paper))  # every process of the system inherits it
+        told = mirrored(settings, paper)
+        os.environ.update(told)  # every process of the system inherits it
         settings = settings_of(context)
     configure_logging(settings.logging.level, settings.logging.format)
-    run_system(settings, print_json if as_json else _announce)
+    run_system(settings, print_json if as_json else _announce, told)
 
 
 def _announce(places: "Places") -> None:
@@ -64,7 +66,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     """
     from alina.cli.status import read_status
 
-    shown = read_status(settings_of(context))
+    shown = read_status(running_settings_of(context))
     if as_json:
         print_json(shown)
     else:
@@ -123,7 +125,7 @@ def down(context: typer.Context, as_json: AsJson = False) -> None:
     """
     from alina.cli.system import stop_system
 
-    stopped = stop_system(settings_of(context))
+    stopped = stop_system(running_settings_of(context))
     if as_json:
         print_json({"stopped": stopped})
     else:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from alina.cli.options import Options, settings_of
+from alina.cli.options import Options
 from alina.cli.output import AsJson, print_json, print_table, say
+from alina.cli.told import running_settings_of
 from alina.errors import SystemStateError
 
 
@@ -48,7 +49,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """
     from alina.cli.diagnosis import diagnose
 
-    findings = diagnose(settings_of(context))
+    findings = diagnose(running_settings_of(context))
     if as_json:
         print_json(findings)
     else:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from types import FrameType
 
 from alina import bootstrap
 from alina.cli.broker import Broker
+from alina.cli.told import telling
 from alina.config import Settings
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
@@ -35,8 +36,10 @@ class Places:
     venue: str | None
 
 
-def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
+def run_system(settings: Settings, announce: Callable[[Places], None], told: Mapping[str, str]) -> None:
     """Run everything until SIGTERM or Ctrl-C; called in the main thread. `announce` is called once it starts.
+
+    `told` are the variables that were set over the configuration.
 
     Raises SystemStateError when the data folder is in use, ModelUnavailable, ConfigError,
     DatabaseUnavailable or BrokerUnavailable before any process has started.
@@ -45,7 +48,7 @@ def run_system(settings: Settings, announce: Callable[[Places], None]) -> None:
     bootstrap.check_plugins(settings)
     keys = _exchange_keys(settings)
     folder = DataFolder(settings.data_folder)
-    with folder.lock(), _ending_in_order():
+    with folder.lock(), telling(folder, told), _ending_in_order():
         folder.ensure_free_space(stack.NEEDED_SPACE)
         servers = stack.servers(settings, folder)
         try:

@@ -7,6 +7,8 @@ import pytest
 from cli_command import InProcess
 from system import KEYS, RunningVenue
 
+from alina.cli.told import telling
+from alina.embedded.folder import DataFolder
 from alina.venue.ccxt_options import venue_options
 
 VENUE_SYMBOLS = 3
@@ -65,6 +67,29 @@ def test_in_paper_mode_the_venue_must_run(tmp_path: Path, command: InProcess) ->
         said = command(name)
         assert said.code == 2
         assert "`alina up`" in said.err
+
+
+def test_what_alina_up_was_told_counts_while_it_runs(
+    tmp_path: Path, command: InProcess, venue: RunningVenue
+) -> None:
+    """As after `alina up --paper ...`: the file says live on another exchange, and what runs is a venue."""
+    config = {
+        "system": {"data_folder": "data"},
+        "market": {"exchange": {"id": "kraken", "mode": "live"}},
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    folder = DataFolder(tmp_path / "data")
+    for name, key in (("venue_api_key", KEYS.api_key), ("venue_secret", KEYS.secret)):
+        folder.write(f"secrets/{name}", key or "")
+    folder.write("venue/venue.url", venue.url)
+    told = {"ALINA_MARKET__EXCHANGE__MODE": "paper", "ALINA_MARKET__EXCHANGE__ID": "binance"}
+    with folder.lock(), telling(folder, told):
+        assert command("balance", "--json").json[0]["asset"] == "USDT"
+        assert len(command("markets", "--json").json) == 3
+        left = (folder.path / "run/environment.json").read_text()
+    assert "ALINA_EXCHANGE_API_KEY" in command("balance").err
+    folder.write("run/environment.json", left)  # as a killed `alina up` leaves it
+    assert "ALINA_EXCHANGE_API_KEY" in command("balance").err
 
 
 def test_exchanges_say_what_they_support(command: InProcess) -> None:
