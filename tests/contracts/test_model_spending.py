@@ -1,5 +1,6 @@
 """What every Spending promises, and what a budget makes of it: nothing is asked beyond the limits."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -277,6 +278,27 @@ def test_of_many_at_once_only_as_many_pass_as_the_limit_allows(shared: PostgresS
         ends = list(pool.map(ask, range(12)))
     assert (ends.count(ModelBusy), ends.count(ModelBudgetSpent)) == (3, 9)
     assert model.asked == 3
+
+
+def test_nobody_looks_while_another_has_looked_and_not_yet_reserved(
+    shared: PostgresSpending, sessions: Callable[[], AbstractContextManager[Session]]
+) -> None:
+    seen: list[Totals] = []
+    one = Spent(calls=1)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def until_the_second_waits_or_looks(_: Totals) -> None:
+        second = pool.submit(shared.reserve, call(one), seen.append)
+        deadline = time.monotonic() + 200
+        with sessions() as session:
+            while not seen and not session.scalar(waiting):
+                assert time.monotonic() < deadline
+                assert not second.done(), second.exception()
+                time.sleep(0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        shared.reserve(call(one), until_the_second_waits_or_looks)
+    assert [found.day.calls for found in seen] == [1]
 
 
 def test_a_restart_forgets_nothing(
