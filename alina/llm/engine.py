@@ -4,17 +4,14 @@ Batches begin at fixed places, so what is kept of a prompt, in the context or in
 exactly what evaluating it again would give: whether it is kept changes the speed and never the text.
 """
 
-import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from alina.domain.runs import Message
 from alina.errors import ModelError, ModelUnavailable
@@ -50,8 +47,10 @@ class Engine:
             path, context_length=context_length, threads=threads, vocabulary=vocabulary
         )
         self._words = self._native.words
-        self._template = _chat_template(self._words, path)
-        self._control = _control_tokens(self._words)
+        template = self._words.template
+        if template is None:
+            raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
+        self._template = template
         self._prefixes = prefixes
         self._evaluated: list[int] = []
 
@@ -132,7 +131,7 @@ class Engine:
 
     def _defused(self, content: str) -> str:
         """`content` in which no control token, such as the end of a turn, can be read."""
-        return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
+        return self._words.control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", content)
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
@@ -142,24 +141,3 @@ def _common(left: Sequence[int], right: Sequence[int]) -> int:
 
 def _whole_batches(count: int) -> int:
     return count // BATCH * BATCH
-
-
-class _ChatTemplate(Jinja2ChatFormatter):
-    """The model's template with a fixed date: a prompt must not depend on the day it is rendered."""
-
-    @staticmethod
-    def strftime_now(f: str) -> str:
-        return datetime(2025, 1, 1, tzinfo=UTC).strftime(f)
-
-
-def _chat_template(words: Vocabulary, path: Path) -> _ChatTemplate:
-    source = words.metadata("tokenizer.chat_template")
-    if source is None:
-        raise ModelUnavailable(f"model {path} has no chat template: use an instruction-tuned GGUF file")
-    begin, end = words.special_tokens()
-    return _ChatTemplate(template=source, bos_token=begin, eos_token=end)
-
-
-def _control_tokens(words: Vocabulary) -> re.Pattern[str]:
-    texts = (re.escape(text) for text in words.control_tokens() if len(text) > 1)
-    return re.compile("|".join(texts) or r"(?!)")

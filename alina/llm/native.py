@@ -120,7 +120,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     if not model:
         raise _not_loaded(path)
     words = Vocabulary(model)
-    words.tokens(b"It's 1")  # the tables that the tokeniser makes at its first use are shared as well
+    words.prepare()
     _trim()
     return words
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,7 @@ def read_vocabularies(source: str) -> Vocabularies:
     sha256 = file_sha256(path)
     from alina.llm.native import read_vocabulary
 
+    import_module("alina.llm.llama_cpp")  # the code that opens models is shared as well
     return {sha256: read_vocabulary(path)}
 
 

@@ -5,11 +5,24 @@ llama.cpp keeps them in ordinary memory, a copy in each process that opens the f
 """
 
 import ctypes
+import re
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import llama_cpp
+from jinja2 import TemplateError
+from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from alina.errors import ModelError
+from alina.errors import ModelError, ModelUnavailable
+
+
+class ChatTemplate(Jinja2ChatFormatter):
+    """The model's template with a fixed date: a prompt must not depend on the day it is rendered."""
+
+    @staticmethod
+    def strftime_now(f: str) -> str:
+        return datetime(2025, 1, 1, tzinfo=UTC).strftime(f)
 
 
 class Vocabulary:
@@ -52,20 +65,37 @@ class Vocabulary:
                 return buffer.raw[:length]
             room = -length
 
-    def name_of(self, token: int) -> str:
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        """How a conversation is written; None for a model that was not made for any.
+
+        Raises ModelUnavailable for one that is no Jinja.
+        """
+        source = self.metadata("tokenizer.chat_template")
+        if source is None:
+            return None
+        begin, end = llama_cpp.llama_vocab_bos(self.handle), llama_cpp.llama_vocab_eos(self.handle)
+        try:
+            return ChatTemplate(source, eos_token=self._name_of(end), bos_token=self._name_of(begin))
+        except TemplateError as error:
+            raise ModelUnavailable(
+                f"the model's chat template cannot be read ({error}): name another GGUF file"
+            ) from error
+
+    @cached_property
+    def control(self) -> re.Pattern[str]:
+        """Finds the texts of the tokens that structure a conversation instead of being said in it."""
+        every = range(len(self))
+        tokens = (one for one in every if llama_cpp.llama_vocab_is_control(self.handle, one))
+        texts = (re.escape(text) for text in map(self._name_of, tokens) if len(text) > 1)
+        return re.compile("|".join(texts) or r"(?!)")
+
+    def prepare(self) -> None:
+        """Make now what its first use would make. Raises ModelUnavailable as `template` does."""
+        _ = self.template, self.control
+        self.tokens(b"It's 1")  # with tables of its own
+
+    def _name_of(self, token: int) -> str:
         """The token as the vocabulary has it; empty for none."""
         text = llama_cpp.llama_vocab_get_text(self.handle, token) if token != -1 else b""
         return str(text.decode(errors="replace"))
-
-    def special_tokens(self) -> tuple[str, str]:
-        """The texts of the tokens that begin and end a text."""
-        begin, end = llama_cpp.llama_vocab_bos(self.handle), llama_cpp.llama_vocab_eos(self.handle)
-        return self.name_of(begin), self.name_of(end)
-
-    def control_tokens(self) -> list[str]:
-        """The texts of the tokens that structure a conversation instead of being said in it."""
-        return [
-            self.name_of(one)
-            for one in range(len(self))
-            if llama_cpp.llama_vocab_is_control(self.handle, one)
-        ]

