@@ -43,6 +43,17 @@ class Prices:
         return self.closes[f"{asset}/{quote}"]
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why proposals of a run were not carried out."""
+
+    #: the kernel's reason, or NEEDS_APPROVAL: no person answers in a backtest
+    reason: str
+    count: int
+    #: the kernel's words, of the first of them
+    example: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
     """A finished run: where it began, every fill and position, and the prices it was made on."""
@@ -61,6 +72,8 @@ class Outcome:
     taker_fee: Decimal
     #: when and why the losses let positions only shrink from then on; empty: they never did
     stepped_back: str = ""
+    #: the most frequent reason first
+    denied: tuple[Denial, ...] = ()
 
     @property
     def trades(self) -> tuple[Position, ...]:

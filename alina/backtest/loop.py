@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 
-from alina.backtest.equity import Outcome, align
+from alina.backtest.equity import Denial, Outcome, align
 from alina.backtest.runtime import World, quote_of
 from alina.backtest.worth import WorthKeeper
 from alina.domain.orders import Fill
@@ -221,4 +221,15 @@ def _outcome(world: World, stepped_back: str) -> Outcome:
         positions=tuple(sorted(positions, key=lambda one: (one.opened_at, one.symbol))),
         taker_fee=world.runtime.settings.market.venue.taker_fee or Decimal(0),
         stepped_back=stepped_back,
+        denied=_denials(world),
     )
+
+
+def _denials(world: World) -> tuple[Denial, ...]:
+    """The decisions that let nothing happen, by their reason."""
+    denied: dict[str, list[str]] = {}
+    for one in world.ledger.all_decisions():
+        if one.verdict != "approved":
+            denied.setdefault(one.reason.name if one.reason else "NEEDS_APPROVAL", []).append(one.message)
+    told = (Denial(reason, len(messages), messages[0]) for reason, messages in denied.items())
+    return tuple(sorted(told, key=lambda one: (-one.count, one.reason)))

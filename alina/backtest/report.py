@@ -60,7 +60,8 @@ def verdict(report: Report) -> str:
         f"holding made {_signed(compared.holding_return)}."
     )
     if compared.luck is None:
-        return f"{made} Nothing was traded."
+        denied = sum(one.count for one in report.outcome.denied)
+        return f"{made} Nothing was traded" + (f": {denied} proposals were denied." if denied else ".")
     if compared.luck < _SIGNIFICANT:
         return f"{made} Of random agents that trade as much, {compared.luck:.1%} end as high: more than luck."
     return f"{made} Of random agents that trade as much, {compared.luck:.0%} end as high: luck explains it."
@@ -75,6 +76,7 @@ def figures(report: Report) -> Mapping[str, Any]:
         "quote": report.outcome.quote,
         "verdict": verdict(report),
         "stepped_back": report.outcome.stepped_back or None,
+        "denied": [asdict(one) for one in report.outcome.denied],
         "metrics": _plain(asdict(report.metrics)),
         "comparison": _plain(asdict(report.comparison)),
         "months": [

@@ -232,6 +232,8 @@ def _tell(outcome: "Outcome", kept: "KeptAnswers | None", out: Path | None, *, a
     say(report.verdict(assessed))
     if outcome.stepped_back:
         say(f"positions only shrank from {outcome.stepped_back}; live, `alina resume` would have gone on")
+    for one in outcome.denied:
+        say(f"denied: {one.count} as {one.reason}, the first since {one.example}")
     if answers is not None:
         say(f"answers: {answers['kept']} kept from earlier runs, {answers['asked']} of the model")
     if page is not None:

@@ -55,14 +55,14 @@ class CandleStore:
     def latest(self, symbol: str, timeframe: str) -> Candle | None:
         """The newest candle stored."""
         row = self._session.scalar(
-            self._series(symbol, timeframe).order_by(CandleRow.open_time.desc()).limit(1)
+            self._of_market(symbol, timeframe).order_by(CandleRow.open_time.desc()).limit(1)
         )
         return None if row is None else _candle(row)
 
     def history(self, symbol: str, timeframe: str, *, until: datetime, limit: int) -> Sequence[Candle]:
         """The last `limit` candles that had closed at `until`, oldest first."""
         query = (
-            self._series(symbol, timeframe)
+            self._of_market(symbol, timeframe)
             .where(CandleRow.open_time <= until - timeframe_duration(timeframe))
             .order_by(CandleRow.open_time.desc())
             .limit(limit)
@@ -74,7 +74,7 @@ class CandleStore:
     ) -> list[Candle]:
         """The first `limit` candles opened at `since` or later and closed by `until`, oldest first."""
         query = (
-            self._series(symbol, timeframe)
+            self._of_market(symbol, timeframe)
             .where(CandleRow.open_time >= since)
             .where(CandleRow.open_time <= until - timeframe_duration(timeframe))
             .order_by(CandleRow.open_time)
@@ -101,7 +101,7 @@ class CandleStore:
         )
         return [(previous + length, following) for previous, following in self._session.execute(query)]
 
-    def _series(self, symbol: str, timeframe: str) -> Select[CandleRow]:
+    def _of_market(self, symbol: str, timeframe: str) -> Select[CandleRow]:
         return select(CandleRow).where(*self._keys(symbol, timeframe))
 
     def _keys(self, symbol: str, timeframe: str) -> tuple[ColumnElement[bool], ...]:

@@ -146,6 +146,10 @@ class InMemoryDecisions(Decisions, Approvals):
             raise LedgerError(f"nobody agreed to decision {stored.id}: answer it first")
         return self._keep(proposal, verdict, snapshot, decided_at)
 
+    def all_decisions(self) -> list[Decision]:
+        """Every one, oldest first."""
+        return list(self._rows.decisions.values())
+
     def decision(self, decision_id: UUID) -> Decision:
         return found(self._rows.decisions.get(decision_id), f"decision {decision_id}")
 

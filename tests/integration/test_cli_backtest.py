@@ -38,6 +38,13 @@ def test_a_rule_is_tried_on_the_venues_own_data_and_reported(command: InProcess,
     assert told["metrics"]["trades"] > 0
 
 
+def test_an_agent_whose_every_wish_is_denied_is_told_why(command: InProcess) -> None:
+    said = command("backtest", "--agent", "rule", "--cash", "1000000", "--to", "2018-11-01")
+    assert said.code == 0, said.err
+    assert "Nothing was traded: " in said.out
+    assert "as MAX_TRADE_AMOUNT, the first since notional" in said.out
+
+
 def test_a_second_run_of_a_model_asks_it_nothing_and_says_the_same(
     command: InProcess, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_backtest_benchmarks import traded, walk
 
-from alina.backtest.equity import Curve, Outcome
+from alina.backtest.equity import Curve, Denial, Outcome
 from alina.backtest.metrics import monthly_returns
 from alina.backtest.report import assess, put, verdict, write
 
@@ -45,6 +45,16 @@ def test_a_report_holds_a_page_a_picture_figures_and_series(tmp_path: Path) -> N
     assert len(equity) == 1500
     assert float(equity[-1]["equity"]) == pytest.approx(float(told["metrics"]["final_equity"]))
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_kernel_denied_is_told_and_escaped(tmp_path: Path) -> None:
+    denied = (Denial("MAX_TRADE_AMOUNT", 7, "8000 is above <b>1000</b>"), Denial("COOLDOWN", 1, "too soon"))
+    page = write(assess(replace(some_run(), denied=denied)), tmp_path).read_text()
+    assert "7 denied as MAX_TRADE_AMOUNT: the first since 8000 is above &lt;b&gt;1000" in page
+    told = json.loads((tmp_path / "report.json").read_text())["denied"]
+    assert [(one["reason"], one["count"]) for one in told] == [("MAX_TRADE_AMOUNT", 7), ("COOLDOWN", 1)]
+    idle = replace(some_run(), fills=(), positions=(), denied=denied)
+    assert verdict(assess(idle)).endswith("Nothing was traded: 8 proposals were denied.")
 
 
 def test_the_same_run_gives_the_same_report(tmp_path: Path) -> None:
