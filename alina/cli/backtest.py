@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from alina.config import Settings
     from alina.venue.candles_csv import Series
 
+Stored = Annotated[
+    str | None,
+    typer.Option(
+        "--exchange", help="In place of --data: the stored candles of this one, as `alina data` has it."
+    ),
+]
+OfStored = Annotated[str | None, typer.Option("--timeframe", help="Of them. Default: market.timeframe.")]
 FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -39,6 +46,8 @@ def backtest(
     data: Annotated[
         list[str] | None, typer.Option(help="SYMBOL=FILE, a file or a folder of them. Default: the venue's.")
     ] = None,
+    exchange: Stored = None,
+    timeframe: OfStored = None,
     cash: Annotated[str | None, typer.Option(help="Quote to begin with. Default: the venue's.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the report.")] = None,
     check_lookahead: Annotated[
@@ -62,7 +71,8 @@ def backtest(
     Example: alina backtest --agent rule --data candles --out report
     """
     settings = settings_of(context)
-    series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
+    names = symbols.split(",") if symbols else None
+    series = chosen_series(settings, data or (), names, exchange=exchange, timeframe=timeframe)
     settings = with_choices(settings, series, model, cash)
     if check_lookahead:
         _check(settings, series, agent, (since, until), cuts=cuts, as_json=as_json)
@@ -72,12 +82,27 @@ def backtest(
 
 
 def chosen_series(
-    settings: "Settings", entries: Sequence[str], symbols: Sequence[str] | None
+    settings: "Settings",
+    entries: Sequence[str],
+    symbols: Sequence[str] | None,
+    *,
+    exchange: str | None = None,
+    timeframe: str | None = None,
 ) -> "dict[str, Series]":
-    """The candles of the chosen symbols."""
+    """The candles of the chosen symbols: of files, of the store, or the venue's."""
     from alina.cli.data_files import listings
     from alina.venue.feeds import load
 
+    if exchange is not None and not entries:
+        from alina.cli.data_work import stored_history
+
+        return stored_history(
+            settings, exchange, symbols or settings.market.symbols, timeframe or settings.market.timeframe
+        )
+    if exchange is not None or timeframe is not None:
+        raise ConfigError(
+            "--exchange and --timeframe choose stored candles: leave out --data, and name the exchange"
+        )
     named = [file for entry in entries for file in _files(entry)]
     if not entries:
         venue = settings.market.venue.listings

@@ -1,6 +1,7 @@
 """What `alina data` does, with a bar for each market on standard error."""
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from sqlalchemy.orm import Session, sessionmaker
 
+from alina.cli.database import open_database
+from alina.config import Settings
 from alina.db.engine import transaction
 from alina.domain.market import timeframe_duration
 from alina.domain.ports import Exchange
@@ -24,6 +27,7 @@ from alina.market_data.arrays import CandleArrays, time_at
 from alina.market_data.faults import faults
 from alina.market_data.files import read_candles, write_parquet
 from alina.market_data.names import name_for, named
+from alina.venue.candles_csv import Series, load_series
 
 Sessions = sessionmaker[Session]
 Span = tuple[datetime, datetime]
@@ -60,10 +64,28 @@ def chosen_series(
     with transaction(sessions) as session:
         series = stored_series(session, exchange, list(symbols) if symbols else None, timeframe)
     if not series:
+        asked = " ".join([*(symbols or ()), *filter(None, (timeframe, exchange))])
         raise SystemStateError(
-            "no such candles are stored: `alina data download` or `alina data import` brings them"
+            f"no candles{f' of {asked}' if asked else ''} are stored: "
+            "`alina data download` or `alina data import` brings them"
         )
     return series
+
+
+def stored_history(
+    settings: Settings, exchange: str, symbols: Sequence[str], timeframe: str
+) -> dict[str, Series]:
+    """The stored candles of one exchange, to be traded on. Raises SystemStateError for what is not stored."""
+    found = {}
+    with open_database(settings) as sessions, tempfile.TemporaryDirectory(prefix="alina-") as folder:
+        since, until = span(None, None)
+        for symbol in symbols:
+            chosen_series(sessions, exchange, [symbol], timeframe)
+            path = Path(folder) / name_for(exchange, symbol, timeframe, ".csv")
+            with bulk_of(sessions, exchange) as bulk, path.open("wb") as sink:
+                bulk.export(symbol, timeframe, sink, since=since, until=until)
+            found[symbol] = load_series(path, warmup=1)
+    return found
 
 
 def exchange_for(path: Path, *, default: str) -> str:

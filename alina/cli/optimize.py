@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alina.cli.backtest import FORMATS, chosen_series, with_choices
+from alina.cli.backtest import FORMATS, OfStored, Stored, chosen_series, with_choices
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, print_table, say
 from alina.errors import ConfigError
@@ -32,6 +32,8 @@ def optimize(
     data: Annotated[
         list[str] | None, typer.Option(help="SYMBOL=FILE, a file or a folder of them. Default: the venue's.")
     ] = None,
+    exchange: Stored = None,
+    timeframe: OfStored = None,
     cash: Annotated[str | None, typer.Option(help="Quote to begin with. Default: the venue's.")] = None,
     trials: Annotated[int, typer.Option(min=2, help="Of each search.")] = 40,
     agent: Annotated[str, typer.Option(help="One that asks no model.")] = "rule",
@@ -49,10 +51,11 @@ def optimize(
 
     settings = settings_of(context)
     _check_agent(settings, agent)
-    series = chosen_series(settings, data or (), symbols.split(",") if symbols else None)
+    names = symbols.split(",") if symbols else None
+    series = chosen_series(settings, data or (), names, exchange=exchange, timeframe=timeframe)
     settings = with_choices(settings, series, None, cash)
     space = [_of_an_agent(parse(each)) for each in parameter]
-    window, timeframe = _whole(settings, series, agent, since, until)
+    window, length = _whole(settings, series, agent, since, until)
     with _bar(trials * (folds + 1), quiet=as_json) as progress:
         found = search(
             _objective(settings, series, agent), space, window, folds=folds, trials=trials, progress=progress
@@ -60,8 +63,8 @@ def optimize(
     report = SearchReport(
         agent=agent,
         symbols=tuple(series),
-        timeframe=timeframe,
-        bars_a_year=bars_a_year(timeframe),
+        timeframe=length,
+        bars_a_year=bars_a_year(length),
         found=found,
     )
     _tell(report, out, as_json=as_json)

@@ -1,18 +1,23 @@
 """`alina data`: what comes in is checked, told and gone on with; what goes out comes in again."""
 
+import gzip
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from cli_command import InProcess, Said
 from system import FIRST_OPEN, NOW, WARMUP, RunningVenue
 
+from alina.cli.backtest import chosen_series
+from alina.config import load_settings
 from alina.domain.records import ms_from_utc
 from alina.venue.ccxt_options import venue_options
+from alina.venue.spec import Listing
 
 VENUE_SYMBOLS = 2
 HOUR = timedelta(hours=1)
@@ -85,7 +90,7 @@ def test_candles_that_no_store_takes_are_refused_with_the_remedy(
 ) -> None:
     write(tmp_path / "BAD_USDT-1h.csv", *hours, price=price)
     assert_refused(command("data", "import", "BAD_USDT-1h.csv"), words, "alina data check")
-    assert_refused(command("data", "check", "--symbol", "BAD/USDT"), "no such candles are stored")
+    assert_refused(command("data", "check", "--symbol", "BAD/USDT"), "no candles of BAD/USDT are stored")
 
 
 def test_a_timeframe_that_does_not_fit_the_times_is_refused(tmp_path: Path, command: InProcess) -> None:
@@ -181,6 +186,20 @@ def test_a_word_before_the_symbol_that_is_no_exchange_names_none(tmp_path: Path,
     write(tmp_path / "prices-WORD_USDT-1h.csv", 0)
     (told,) = command("data", "import", "prices-WORD_USDT-1h.csv", "--json").json
     assert (told["exchange"], told["symbol"]) == ("binance", "WORD/USDT")
+
+
+def test_what_is_stored_is_traded_on_as_the_file_it_came_from(tmp_path: Path, command: InProcess) -> None:
+    with gzip.open(Listing("BTC/USD").path, "rt") as sample:
+        (tmp_path / "kraken-STORE_USDT-1h.csv").write_text("".join(islice(sample, 800)))
+    command("data", "import", "kraken-STORE_USDT-1h.csv")
+    settings, names = load_settings(), ["STORE/USDT"]
+    stored = chosen_series(settings, (), names, exchange="kraken", timeframe="1h")["STORE/USDT"]
+    filed = chosen_series(settings, ["kraken-STORE_USDT-1h.csv"], names)["STORE/USDT"]
+    assert (len(stored.bars), stored.interval_ms, stored.gaps) == (799, filed.interval_ms, filed.gaps)
+    assert list(stored.bars) == list(filed.bars)
+    rule = ("backtest", "--agent", "rule", "--symbols", "STORE/USDT")
+    assert_refused(command(*rule, "--exchange", "okx"), "no candles of STORE/USDT 1h okx are stored")
+    assert_refused(command(*rule, "--timeframe", "1h"), "name the exchange")
 
 
 def test_an_unknown_exchange_is_named(command: InProcess) -> None:
