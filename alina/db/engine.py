@@ -9,12 +9,14 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg2.extensions  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
+from alina.db.prepared import Call, send
 from alina.errors import ConfigError, DatabaseUnavailable, TransientError
 
 _DRIVERS = ("postgresql", "postgresql+psycopg2")
@@ -32,6 +34,7 @@ _REPEATABLE = {
 }
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
 def make_engine(url: str, *, poolclass: type[Pool] | None = None, trusted_seconds: float = 1.0) -> Engine:
@@ -91,43 +94,92 @@ def transaction(factory: sessionmaker[Session]) -> Iterator[Session]:
     a serialization failure or a timeout.
     """
     engine: Engine = factory.kw["bind"]
-    with our_errors(), engine.begin() as connection:
-        session = _LateSession(connection, factory)
+    with our_errors(), engine.connect() as connection, _begun_by_hand(connection) as driver:
+        session = LateSession(connection, driver, factory)
         try:
             yield cast(Session, session)
-            session.flush_if_made()
+            session.end()
         finally:
             session.close_if_made()
 
 
-class _LateSession:
-    """A session that is made once it is asked for more than its connection.
+@contextmanager
+def _begun_by_hand(connection: Connection) -> Iterator[Any]:
+    """The driver's connection, which sends BEGIN and COMMIT no more by itself: each would be a message more.
 
-    To make one and to end it takes as long as half of a review's statements, which need none.
+    Whatever happens, it goes back to the pool outside of any transaction, or not at all.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+    try:
+        yield driver
+    finally:
+        if not driver.closed:
+            try:
+                if driver.get_transaction_status() != _IDLE:
+                    connection.exec_driver_sql("ROLLBACK")
+                driver.autocommit = False
+            except Exception:
+                connection.invalidate()
+                raise
+
+
+class LateSession:
+    """A session that is made once it is asked for more than prepared statements.
+
+    To make one and to end it takes as long as half of a review's statements, which need none. BEGIN goes in
+    the first message, and COMMIT in the last one, with whatever `leave` left for it.
     """
 
-    def __init__(self, connection: Connection, factory: sessionmaker[Session]) -> None:
-        self._connection, self._factory = connection, factory
+    def __init__(self, connection: Connection, driver: Any, factory: sessionmaker[Session]) -> None:
+        self._connection, self._driver, self._factory = connection, driver, factory
         self._made: Session | None = None
+        self._left: list[Call] = []
+
+    def ask(self, *calls: Call) -> tuple[Any, ...] | None:
+        """The last call's first row."""
+        left, self._left = self._left, []
+        return send(self._connection, [*left, *calls], begins=not self._is_begun())
+
+    def leave(self, *calls: Call) -> None:
+        """Send these with the next message, at the latest with COMMIT: nobody waits for their answer."""
+        self._left += calls
 
     def connection(self) -> Connection:
         """The one that the transaction runs on."""
+        if self._left or not self._is_begun():
+            left, self._left = self._left, []
+            send(self._connection, left, begins=not self._is_begun())
         return self._connection
 
-    def __getattr__(self, name: str) -> Any:
-        if self._made is None:
-            self._made = self._factory(bind=self._connection)
-        return getattr(self._made, name)
-
-    def flush_if_made(self) -> None:
-        """Write what is pending, before the connection commits."""
+    def end(self) -> None:
+        """Write what is pending, and commit."""
         if self._made is not None:
             self._made.flush()
+        if self._left or self._is_begun():
+            send(self._connection, self._left, begins=not self._is_begun(), commits=True)
+
+    def rollback(self) -> None:
+        """Undo everything so far; what follows begins anew."""
+        self._left = []
+        if self._made is not None:
+            self._made.rollback()
+        if self._is_begun():
+            self._connection.exec_driver_sql("ROLLBACK")
 
     def close_if_made(self) -> None:
         """Let go of every row."""
         if self._made is not None:
             self._made.close()
+
+    def _is_begun(self) -> bool:
+        return bool(self._driver.get_transaction_status() != _IDLE)
+
+    def __getattr__(self, name: str) -> Any:
+        connection = self.connection()
+        if self._made is None:
+            self._made = self._factory(bind=connection)
+        return getattr(self._made, name)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from alina.db.prepared import Prepared
 from alina.db.tables import AccountRow, BalanceRow, EquityRow, SystemStateRow
 from alina.domain.market import Balance, Balances
 from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
-from alina.ledger.part import Part, Prepared, first_row, found, locked_account, record_of, values_of
+from alina.ledger.part import Part, first_row, found, locked_account, record_of, values_of
 
 LOCK = Prepared("alina_lock", ("text",), "SELECT FROM accounts WHERE name = $1 FOR NO KEY UPDATE")
 #: what `in_force` takes, for a statement on accounts a and system_state s

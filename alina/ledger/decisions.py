@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import func, select
 
 from alina.db.engine import json_text
+from alina.db.prepared import Call, Prepared
 from alina.db.tables import DecisionRow, ProposalRow, ReservationRow
 from alina.domain.decisions import (
     Approved,
@@ -25,52 +26,41 @@ from alina.domain.decisions import (
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
-from alina.ledger.part import Part, Prepared, first_row, found, record_of
+from alina.ledger.part import Part, first_row, found, leave, locked_account, record_of
 
-#: what comes with the verdict of `decided`: an approval's reservation, or the question to a person
-_AND_WHAT_COMES_WITH_IT = """
-, reserved AS (
-    INSERT INTO reservations
-        (decision_id, account, asset, amount, agent, symbol, side, turnover, decided_at)
-    SELECT decided.id, p.account, $10, $11, p.agent, p.symbol, p.side,
-           CASE WHEN p.side = 'buy' THEN $11
-                WHEN p.order_type <> 'stop_limit' THEN p.quantity * p.reference_price END, $9
-    FROM decided JOIN proposals p ON p.id = $2 WHERE $10 IS NOT NULL
-), asked AS (
-    INSERT INTO approvals (decision_id, proposal_id, content_hash, expires_at)
-    SELECT id, $2, $3, $12 FROM decided WHERE $12 IS NOT NULL
-)
-SELECT id FROM decided
-"""
-_TYPES = (
-    *("uuid", "uuid", "text", "text", "integer", "text", "text", "jsonb", "timestamptz"),
-    *("text", "numeric", "timestamptz"),
-)
-#: The verdict of a proposal stored with exactly this content, all in one round trip: the account is locked.
+#: of a decision's row: what both statements take, in their order
+_VERDICT = ("uuid", "uuid", "text", "integer", "text", "text", "jsonb", "timestamptz")
+#: the row refuses a second one of a proposal, and an approval of other content than is stored
 _DECIDE = Prepared(
     "alina_decide",
-    _TYPES,
-    f"""
-WITH decided AS (
-    INSERT INTO decisions
-        (id, proposal_id, verdict, reason, message, content_hash, snapshot, decided_at)
-    SELECT $1, id, $4, $5, $6, $7, $8, $9 FROM proposals WHERE id = $2 AND content_hash = $3
-    ON CONFLICT DO NOTHING
-    RETURNING id
-){_AND_WHAT_COMES_WITH_IT}""",  # noqa: S608  # text of this module only
+    _VERDICT,
+    """
+INSERT INTO decisions (id, proposal_id, verdict, reason, message, content_hash, snapshot, decided_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+""",
 )
 #: the same for one that waited for a person
 _SETTLE = Prepared(
     "alina_settle",
-    _TYPES,
-    f"""
-WITH decided AS (
-    UPDATE decisions
-    SET verdict = $4, reason = $5, message = $6, content_hash = $7, snapshot = $8, decided_at = $9
-    WHERE id = $1 AND verdict = 'needs_approval'
-        AND EXISTS (SELECT FROM proposals WHERE id = $2 AND content_hash = $3)
-    RETURNING id
-){_AND_WHAT_COMES_WITH_IT}""",  # noqa: S608  # text of this module only
+    _VERDICT,
+    """
+UPDATE decisions
+SET verdict = $3, reason = $4, message = $5, content_hash = $6, snapshot = $7, decided_at = $8
+WHERE id = $1 AND proposal_id = $2
+""",
+)
+_RESERVE = Prepared(
+    "alina_reserve",
+    ("uuid", "text", "text", "numeric", "text", "text", "text", "numeric", "timestamptz"),
+    """
+INSERT INTO reservations (decision_id, account, asset, amount, agent, symbol, side, turnover, decided_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+""",
+)
+_ASK = Prepared(
+    "alina_ask",
+    ("uuid", "uuid", "text", "timestamptz"),
+    "INSERT INTO approvals (decision_id, proposal_id, content_hash, expires_at) VALUES ($1, $2, $3, $4)",
 )
 _PROPOSAL = tuple(field.name for field in fields(Proposal))
 _DECISION = tuple(field.name for field in fields(Decision))
@@ -106,9 +96,15 @@ class Decisions(Part):
     ) -> Decision:
         """Store the verdict, with a held reservation if it approves; a stored decision stays as it is.
 
+        The account is locked. Nobody waits for what is stored: it leaves with the next message or COMMIT.
         Raises LedgerError if the proposal is not stored with this content, or if something else
         was approved.
         """
+        if self._undecided != (proposal.id, content_hash(proposal)):
+            stored = self._stored(proposal)
+            if stored is not None:
+                return stored
+        self._undecided = None
         return self._store(_DECIDE, proposal, verdict, snapshot, decided_at)
 
     def settle_decision(
@@ -121,9 +117,12 @@ class Decisions(Part):
     ) -> Decision:
         """Move the proposal's decision from needs_approval to its end, once; a settled one stays as it is.
 
-        Raises LedgerError if the proposal is not stored with this content; Postgres itself refuses an
-        approval that nobody agreed to.
+        The account is locked. Raises LedgerError if the proposal is not stored with this content; Postgres
+        itself refuses an approval that nobody agreed to.
         """
+        stored = found(self._stored(proposal), f"decision of proposal {proposal.id}")
+        if stored.verdict != "needs_approval":
+            return stored
         return self._store(_SETTLE, proposal, verdict, snapshot, decided_at)
 
     def _store(
@@ -134,18 +133,22 @@ class Decisions(Part):
         snapshot: Mapping[str, Any],
         decided_at: datetime,
     ) -> Decision:
-        """What the statement stores, or what is stored already."""
+        """Leave the verdict, and what comes with it, for the next message."""
         decision_id, proposed_hash = uuid5(proposal.id, "decision"), content_hash(proposal)
         if isinstance(verdict, Approved) and verdict.content_hash != proposed_hash:
-            self._refuse_other_content(proposal, verdict.content_hash)
+            raise _other_content(proposal)
         shown, (word, reason, message) = json_text(snapshot), words(verdict)
         asset, amount, expires_at = what_comes_with(verdict)
         approved_hash = proposed_hash if asset is not None else None
         told = (word, reason, message, approved_hash, shown, decided_at)
-        parameters = (decision_id, proposal.id, proposed_hash, *told, asset, amount, expires_at)
-        if first_row(self._session, (statement, parameters)) is None:
-            self._refuse_other_content(proposal, proposed_hash)
-            return self.decision(decision_id)
+        calls: list[Call] = [(statement, (decision_id, proposal.id, *told))]
+        if asset is not None and amount is not None:
+            whose = (proposal.agent, proposal.symbol, proposal.side.value)
+            counts = (turnover(proposal, amount), decided_at)
+            calls.append((_RESERVE, (decision_id, proposal.account, asset, amount, *whose, *counts)))
+        if expires_at is not None:
+            calls.append((_ASK, (decision_id, proposal.id, proposed_hash, expires_at)))
+        leave(self._session, *calls)
         return Decision(
             id=decision_id,
             proposal_id=proposal.id,
@@ -174,10 +177,17 @@ class Decisions(Part):
         )
         return self._session.scalar(held) or Decimal(0)
 
-    def _refuse_other_content(self, proposal: Proposal, reviewed_hash: str) -> None:
+    def _stored(self, proposal: Proposal) -> Decision | None:
+        """What was decided of a proposal that is stored with this content, its account locked."""
         stored = found(self._session.get(ProposalRow, proposal.id), f"proposal {proposal.id}")
-        if {reviewed_hash, content_hash(proposal)} != {stored.content_hash}:
-            raise LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
+        if content_hash(proposal) != stored.content_hash:
+            raise _other_content(proposal)
+        locked_account(self._session, proposal.account)
+        return self.decision_of(proposal.id)
+
+
+def _other_content(proposal: Proposal) -> LedgerError:
+    return LedgerError(f"proposal {proposal.id} is stored with other content: review the stored one")
 
 
 def decision_of_row(row: DecisionRow) -> Decision:
@@ -210,3 +220,11 @@ def what_comes_with(verdict: Verdict) -> tuple[str | None, Decimal | None, datet
             return None, None, None
         case NeedsApproval():
             return None, None, verdict.expires_at
+
+
+def turnover(proposal: Proposal, amount: Decimal) -> Decimal | None:
+    """Quote that an approval counts for until its order is settled; None: of a stop only what is filled."""
+    if proposal.side is OrderSide.BUY:
+        return amount
+    is_stop = proposal.order_type is OrderType.STOP_LIMIT
+    return None if is_stop else proposal.quantity * proposal.reference_price

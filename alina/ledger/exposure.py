@@ -3,11 +3,13 @@
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+from alina.db.prepared import Prepared
 from alina.domain.activity import Activity, ActivityQuery
 from alina.domain.portfolio import AccountState, Position
 from alina.ledger.accounts import LOCK, STATES, in_force
-from alina.ledger.part import Part, Prepared, first_row, found
+from alina.ledger.part import Part, first_row, found
 
 _STATE_COUNT = len(STATES.split(","))
 #: columns of the account's open position in the symbol
@@ -15,7 +17,7 @@ _POSITION = tuple(field.name for field in fields(Position))
 #: `recent` and `closed` are cut by an index; `held` and `opened` are as many as there are open affairs.
 _COUNT = Prepared(
     "alina_count",
-    ("text",) * 6 + ("timestamptz",) * 4,
+    ("text",) * 6 + ("timestamptz",) * 4 + ("uuid",),
     f"""
 WITH recent AS (
     SELECT r.agent, r.symbol, r.side, r.decided_at, r.decided_at >= $7 AS is_today, r.turnover,
@@ -81,7 +83,9 @@ SELECT {STATES},
             ORDER BY as_of DESC LIMIT 1),
            (SELECT cash + holdings FROM equity WHERE account = $1 ORDER BY as_of LIMIT 1)),
        results.stops, results.symbol_stops, results.losses, results.symbol_trades, results.symbol_return,
-       EXISTS (SELECT FROM balances WHERE account = $1)
+       EXISTS (SELECT FROM balances WHERE account = $1),
+       (SELECT content_hash FROM proposals WHERE id = $11
+        AND NOT EXISTS (SELECT FROM decisions WHERE proposal_id = $11))
 FROM latest, reserved, exposed, results, accounts a
 LEFT JOIN system_state s ON s.singleton
 LEFT JOIN positions open_one
@@ -109,21 +113,24 @@ class Exposure(Part):
 
         Raises LedgerError if the account is unknown.
         """
-        return _standing(query, first_row(self._session, (_COUNT, _parameters(query)))).activity
+        row = first_row(self._session, (_COUNT, (*_parameters(query), None)))
+        return _standing(query, found(row, f"account {query.account!r}")).activity
 
-    def locked_standing(self, query: ActivityQuery) -> Standing:
+    def locked_standing(self, query: ActivityQuery, proposal_id: UUID) -> Standing:
         """Lock the account until the transaction ends, and then count: in one message, so that the lock is
-        held no longer than it must.
+        held no longer than it must. Whether the proposal is decided is seen as well, for `save_decision`.
 
         The figures are a statement of their own: one that waits for a lock sees what was committed before
         it began to wait. Raises LedgerError if the account is unknown.
         """
-        calls = ((LOCK, (query.account,)), (_COUNT, _parameters(query)))
-        return _standing(query, first_row(self._session, *calls))
+        calls = ((LOCK, (query.account,)), (_COUNT, (*_parameters(query), proposal_id)))
+        row = found(first_row(self._session, *calls), f"account {query.account!r}")
+        self._undecided = proposal_id, row[-1]
+        return _standing(query, row)
 
 
-def _standing(query: ActivityQuery, row: tuple[Any, ...] | None) -> Standing:
-    states, position, figures = _parts(found(row, f"account {query.account!r}"))
+def _standing(query: ActivityQuery, row: tuple[Any, ...]) -> Standing:
+    states, position, figures = _parts(row)
     held = dict(zip(_POSITION, position, strict=True))
     return Standing(
         account=in_force(query.account, states),
@@ -134,7 +141,8 @@ def _standing(query: ActivityQuery, row: tuple[Any, ...] | None) -> Standing:
 
 def _parts(row: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
     """The row's columns of the states, of the position and of the figures."""
-    return row[:_STATE_COUNT], row[_STATE_COUNT : -len(_FIGURES)], row[-len(_FIGURES) :]
+    figures_at = -1 - len(_FIGURES)
+    return row[:_STATE_COUNT], row[_STATE_COUNT:figures_at], row[figures_at:-1]
 
 
 def _parameters(query: ActivityQuery) -> tuple[str | datetime, ...]:

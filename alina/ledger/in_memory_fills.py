@@ -209,9 +209,12 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
     _rows: Rows
 
     def activity(self, query: ActivityQuery) -> Activity:
-        return self.locked_standing(query).activity
+        return self._standing(query).activity
 
-    def locked_standing(self, query: ActivityQuery) -> Standing:
+    def locked_standing(self, query: ActivityQuery, proposal_id: UUID) -> Standing:
+        return self._standing(query)
+
+    def _standing(self, query: ActivityQuery) -> Standing:
         account, held = self.account(query.account), self._rows.open.get((query.account, query.symbol))
         day = datetime(query.now.year, query.now.month, query.now.day, tzinfo=UTC)
         figures = {

@@ -23,7 +23,7 @@ from alina.domain.orders import LedgerOrder, Order, OrderSide, OrderState, Order
 from alina.domain.portfolio import CloseReason
 from alina.errors import LedgerError
 from alina.ledger.approvals import APPROVED, Approvals
-from alina.ledger.decisions import Decisions, what_comes_with, words
+from alina.ledger.decisions import Decisions, turnover, what_comes_with, words
 from alina.ledger.in_memory_rows import PlainOrder, Reservation, Rows, StoredJson
 from alina.ledger.orders import Orders, check_report, rank, refuse_unless_approved
 from alina.ledger.part import found, record_of, values_of
@@ -213,11 +213,6 @@ class InMemoryDecisions(Decisions, Approvals):
         return decision
 
     def _reserve(self, proposal: Proposal, decision: Decision, asset: str, amount: Decimal) -> None:
-        if proposal.side is OrderSide.BUY:
-            turnover: Decimal | None = amount
-        else:
-            is_stop = proposal.order_type is OrderType.STOP_LIMIT
-            turnover = None if is_stop else proposal.quantity * proposal.reference_price
         reservation = Reservation(
             decision_id=decision.id,
             account=proposal.account,
@@ -226,7 +221,7 @@ class InMemoryDecisions(Decisions, Approvals):
             agent=proposal.agent,
             symbol=proposal.symbol,
             side=proposal.side,
-            turnover=turnover,
+            turnover=turnover(proposal, amount),
             decided_at=decision.decided_at,
             created_at=self._rows.wall(),
         )

@@ -1,16 +1,17 @@
 """What the ledger's parts share: the session, and the words for rows and records."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from alina.db.engine import LateSession
+from alina.db.prepared import Call, send
 from alina.db.tables import AccountRow, Base, OrderRow
 from alina.domain.portfolio import TradingState
 from alina.domain.records import Record
@@ -23,51 +24,26 @@ R = TypeVar("R", bound=Record)
 class Part:
     """A part of the ledger, working in somebody else's transaction."""
 
+    #: the proposal that nobody has decided and its hash, as was seen since the account is locked
+    _undecided: tuple[UUID, str | None] | None = None
+
     def __init__(self, session: Session) -> None:
         self._session = session
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement that each connection plans once, where planning takes longer than running it."""
-
-    name: str
-    #: of $1, $2 and so on
-    types: tuple[str, ...]
-    query: str
-    #: how the driver calls it
-    call: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        places = ", ".join(["%s"] * len(self.types))
-        object.__setattr__(self, "call", f"EXECUTE {self.name} ({places})")
-
-    def prepare(self, connection: Connection) -> None:
-        """Once a connection."""
-        if self.name not in connection.info:
-            connection.exec_driver_sql(f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.query}")
-            connection.info[self.name] = True
+def first_row(session: Session, *calls: Call) -> tuple[Any, ...] | None:
+    """The last call's first row; all of them go to Postgres in one message (see `send`)."""
+    if isinstance(session, LateSession):
+        return session.ask(*calls)
+    return send(session.connection(), calls)
 
 
-def first_row(session: Session, *calls: tuple[Prepared, Sequence[Any]]) -> tuple[Any, ...] | None:
-    """The last call's first row; all of them go to Postgres in one message.
-
-    It runs one after the other, each on what is committed when it begins. The driver's own cursor, since
-    the account is locked meanwhile: SQLAlchemy's takes longer than the statements. Raises what it would.
-    """
-    connection = session.connection()
-    driver_error = connection.dialect.loaded_dbapi.Error
-    for statement, _ in calls:
-        statement.prepare(connection)
-    text = "; ".join(statement.call for statement, _ in calls)
-    parameters = [parameter for _, given in calls for parameter in given]
-    with closing(connection.connection.cursor()) as cursor:
-        try:
-            cursor.execute(text, parameters)
-        except driver_error as error:
-            raise DBAPIError.instance(text, parameters, error, driver_error) from error
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
+def leave(session: Session, *calls: Call) -> None:
+    """Write without waiting for an answer: with the next message or COMMIT, which raises what is wrong."""
+    if isinstance(session, LateSession):
+        session.leave(*calls)
+    else:
+        send(session.connection(), calls)
 
 
 def values_of(record: Record) -> dict[str, Any]:

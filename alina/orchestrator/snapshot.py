@@ -76,7 +76,7 @@ def snapshot(
 ) -> Snapshot:
     """Everything for one review: locks the account. What is not known stays None."""
     asked, asked_at = runtime.limits, runtime.clock.now()
-    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at))
+    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at), proposal.id)
     state = halting.in_force(runtime.stop_file, standing.account).trading_state
     balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
     activity = standing.activity

@@ -66,7 +66,7 @@ def test_what_is_held_reserved_and_turned_over_is_counted_once(ledger: Ledger) -
     assert (activity.reserved_quote, activity.last_entry_at, activity.last_same_at) == (303, NOON, NOON)
     assert activity.orders_last_minute == 4
     assert ledger.activity(query(1, OrderSide.SELL)).last_same_at == NOON
-    standing = ledger.locked_standing(query(1))
+    standing = ledger.locked_standing(query(1), proposal().id)
     assert asdict(standing.activity) == asdict(activity)
     assert standing.position == ledger.open_position("main", SYMBOL)
 

@@ -203,7 +203,7 @@ def test_what_waits_for_the_lock_counts_what_was_reserved_meanwhile(factory: Fac
 
     def count() -> Standing:
         with transaction(factory) as session:
-            return Ledger(session).locked_standing(query)
+            return Ledger(session).locked_standing(query, proposal().id)
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(factory) as holder:
