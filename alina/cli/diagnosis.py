@@ -15,15 +15,17 @@ import psutil
 
 from alina import bootstrap
 from alina.cli.broker import Broker
+from alina.cli.database import open_database
 from alina.config import Settings
 from alina.db import migrations
+from alina.domain.models import RegisteredModel
 from alina.domain.runs import CompletionRequest, Message
 from alina.embedded.folder import DataFolder
 from alina.embedded.lock import PidLock
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.embedded.redis import EmbeddedRedis
 from alina.embedded.server import packaged
-from alina.errors import AlinaError, ModelUnavailable
+from alina.errors import AlinaError, DatabaseUnavailable, ModelUnavailable, SystemStateError
 from alina.llm import opening
 from alina.llm.providers import is_elsewhere
 from alina.llm.registry import model_path
@@ -177,8 +179,11 @@ def _embedded(package: str, binary: str) -> str:
 
 def _model(settings: Settings) -> tuple[Level, str, str]:
     found = opening.check_models(settings)
+    active = _active_model(settings)
+    if active is not None:
+        found = f"{active.title} of the registry is asked; {found}"
     started = time.monotonic()
-    opening.make_model(settings).complete(
+    opening.make_model(settings, registered=active).complete(
         CompletionRequest(
             messages=(Message("user", "Say yes."),),
             json_schema=None,
@@ -189,6 +194,17 @@ def _model(settings: Settings) -> tuple[Level, str, str]:
         )
     )
     return _ok(f"{found}; loaded and answered in {time.monotonic() - started:.1f} s")
+
+
+def _active_model(settings: Settings) -> RegisteredModel | None:
+    """Of the registry; None also where no database tells, which is another check's to say."""
+    if settings.database_url is None and not _runs(settings, EmbeddedPostgres):
+        return None
+    try:
+        with open_database(settings) as sessions:
+            return opening.check_active(settings, sessions)
+    except (DatabaseUnavailable, SystemStateError):
+        return None
 
 
 def _exchange(settings: Settings) -> tuple[Level, str, str]:

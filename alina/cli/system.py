@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from sqlalchemy import NullPool
+
 from alina import bootstrap
 from alina.cli.broker import Broker
 from alina.cli.told import telling
 from alina.config import Settings
+from alina.db.engine import make_engine, session_factory
 from alina.embedded.folder import DataFolder
 from alina.errors import ConfigError
 from alina.llm import opening
@@ -72,8 +75,9 @@ def run_system(settings: Settings, announce: Callable[[Places], None], told: Map
 
 
 def _prepare(settings: Settings, urls: bootstrap.Connections) -> None:
-    """The schema, the first rows, and the first task. Safe to repeat."""
+    """The schema, the first rows, the registry's model looked at, and the first task. Safe to repeat."""
     bootstrap.prepare_database(settings, urls)
+    opening.check_active(settings, session_factory(make_engine(urls.database_url, poolclass=NullPool)))
     app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
     # Without the balances every wish is for nothing: read them now, not one interval later.
     send(app, "trading.reconcile")

@@ -14,7 +14,7 @@ from alina.db.engine import transaction
 from alina.domain.models import RegisteredModel
 from alina.domain.ports import Model
 from alina.domain.runs import ModelIdentity
-from alina.errors import ConfigError
+from alina.errors import ConfigError, ModelUnavailable
 from alina.llm.answers import AnswerCache, CachedModel
 from alina.llm.budget import Budgeted, ProcessSpending, Spending
 from alina.llm.catalogue import ModelCatalogue
@@ -171,9 +171,20 @@ def open_registered(
 
 
 def check_registered(settings: Settings, registered: RegisteredModel) -> None:
-    """Raise ModelUnavailable or ConfigError unless agents could be given this model now."""
-    open_registered(settings, registered)
-    _checked(settings, registered.facts.source)
+    """Raise ModelUnavailable or ConfigError, naming it, unless agents could be given this model now."""
+    try:
+        open_registered(settings, registered)
+        _checked(settings, registered.facts.source)
+    except (ModelUnavailable, ConfigError) as error:
+        raise type(error)(f"{registered.title}: {error}") from None
+
+
+def check_active(settings: Settings, sessions: sessionmaker[Session]) -> RegisteredModel | None:
+    """The model that is active in the registry, if there is one. Raises as `check_registered`."""
+    active = _active(sessions)
+    if active is not None:
+        check_registered(settings, active)
+    return active
 
 
 def make_chosen_model(

@@ -49,12 +49,7 @@ def open_model(
     _check_unchanged(path, sha256)
     if source.startswith(_SCRIPTED):
         return ScriptedModel(path.name, _script(path), context_length=context_length, threads=threads)
-    trained = _header(path).context_length
-    if trained is not None and context_length > trained:
-        raise ConfigError(
-            f"models.context_length {context_length} is more than {path.name} was trained for: "
-            f"set it to {trained} or less"
-        )
+    _check_context(path, context_length)
     # Imported here: llama.cpp's library is loaded only by the processes that think.
     from alina.llm.llama_cpp import LlamaCppModel
 
@@ -90,6 +85,7 @@ def identity_of(
     if source.startswith(_SCRIPTED):
         script = _script(path)
         return ScriptedModel(path.name, script, context_length=context_length, threads=threads).identity
+    _check_context(path, context_length)
     from alina.llm.llama_cpp import identity
 
     return identity(path, sha256=file_sha256(path), context_length=context_length, threads=threads)
@@ -153,6 +149,15 @@ def _check_unchanged(path: Path, sha256: str | None) -> None:
         raise ModelUnavailable(
             f"model file {path} has changed since it was registered: register it again with "
             "`alina models add`, or put the former file back"
+        )
+
+
+def _check_context(path: Path, context_length: int) -> None:
+    trained = _header(path).context_length
+    if trained is not None and context_length > trained:
+        raise ConfigError(
+            f"models.context_length {context_length} is more than {path.name} was trained for: "
+            f"set it to {trained} or less"
         )
 
 

