@@ -23,13 +23,14 @@ class ChildModels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._vocabularies = NO_VOCABULARIES
+        #: of this process and all its children
+        self.vocabularies = NO_VOCABULARIES
 
     def read_vocabularies(self) -> None:
         """Read before the fork what each child would else have a copy of."""
         sessions = self._make_sessions()
         try:
-            self._vocabularies = opening.shared_vocabularies(self._settings, sessions)
+            self.vocabularies = opening.shared_vocabularies(self._settings, sessions)
         except AlinaError as error:  # each child reads them, or fails, with its model
             log.warning("the vocabulary of the model is not shared", error=str(error))
         finally:
@@ -43,7 +44,7 @@ class ChildModels:
     @cached_property
     def pool(self) -> ModelPool:
         prefixes = opening.make_prefixes(self._settings)
-        return opening.make_pool(self._settings, prefixes, self._vocabularies)
+        return opening.make_pool(self._settings, prefixes, self.vocabularies)
 
     @cached_property
     def chosen(self) -> ChosenModel:

@@ -21,6 +21,12 @@ def ask(number: int) -> dict[str, Any]:
     }
 
 
+@app.task(name="test.words")
+def words(_: int) -> list[str]:
+    """Hashes of the model files whose words this child has from before its fork."""
+    return list(models.vocabularies)
+
+
 @app.task(name="test.grow")
 def grow(size: int) -> int:
     """Keep memory for good, as a leak does. Returns the pid."""

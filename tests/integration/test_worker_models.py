@@ -19,7 +19,7 @@ from worker_process import end_worker
 from alina.config import load_settings
 from alina.db.engine import session_factory, transaction
 from alina.llm.catalogue import ModelCatalogue
-from alina.llm.registry import read_facts
+from alina.llm.registry import file_sha256, model_path, read_facts
 from alina.queues import INFERENCE, make_celery
 
 CHILDREN, MB = 2, 10**6
@@ -117,6 +117,11 @@ def test_another_model_is_activated_while_tasks_run(worker: Worker, engine: Engi
     assert [one["texts"] for one in back] == [one["texts"] for one in before]
     # no child was replaced for the memory of its models
     assert len({one["pid"] for one in every}) <= CHILDREN
+
+
+def test_children_share_the_words_of_the_model_that_was_active_before_their_fork(worker: Worker) -> None:
+    asked = [worker.send("test.words", number) for number in range(CHILDREN)]
+    assert worker.results(asked) == CHILDREN * [[file_sha256(model_path(SHIPPED))]]
 
 
 def test_a_child_that_grows_is_replaced_and_one_with_a_model_is_not(worker: Worker) -> None:
