@@ -31,8 +31,8 @@ COUNTS_KEY, HIT, MISS = "alina:answers:counts", "hit", "miss"
 #: bytes; a longer answer is not kept
 _ENTRY_MAX = 16_384
 _DIGEST = hashlib.sha256().digest_size
-#: engines whose text is a function of the request at any temperature
-_SEEDED = frozenset({"llama_cpp", "scripted"})
+#: engines whose text is a function of the request at any temperature, and those that are told none
+_SEEDED, _NOT_TOLD = frozenset({"llama_cpp", "scripted"}), frozenset({"anthropic"})
 #: seconds: of one request, and for which Redis is left alone after it failed one
 _TIMEOUT, _REST = 1.0, 10.0
 
@@ -55,7 +55,7 @@ def _plain(value: Decimal) -> str:
 
 def is_function_of_its_request(identity: ModelIdentity, request: CompletionRequest) -> bool:
     """Whether the same question has one answer."""
-    return identity.backend in _SEEDED or request.temperature == 0
+    return identity.backend in _SEEDED or (request.temperature == 0 and identity.backend not in _NOT_TOLD)
 
 
 class AnswerCache:

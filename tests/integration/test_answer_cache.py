@@ -122,6 +122,13 @@ def test_what_is_no_function_of_its_request_is_never_kept(redis_url: str) -> Non
     assert elsewhere.asked == 3
 
 
+def test_a_model_that_is_told_no_temperature_is_asked_each_time(redis_url: str) -> None:
+    untold = Counting(replace(IDENTITY, backend="anthropic"))
+    for _ in range(2):
+        cached(untold, redis_url).complete(replace(REQUEST, temperature=Decimal(0)))
+    assert untold.asked == 2
+
+
 def test_the_answer_of_a_model_that_stood_in_is_not_kept(redis_url: str) -> None:
     model = Counting(stands_in=True)
     one = cached(model, redis_url)
