@@ -32,6 +32,11 @@ def open_provider(source: str, models: Models, key_of: Callable[[str, Provider],
             f"{source} needs a key: set ALINA_MODEL_KEYS__{door.name.upper()} where the inference worker "
             f"starts, or models.providers.{door.name}.api_key_file"
         )
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            f"the key of {door.name} holds a line break, a space or a letter that no key has: look for what "
+            "was copied along with it"
+        )
     return _opened(door, model, provider, key, models.context_length)
 
 

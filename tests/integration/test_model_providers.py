@@ -445,6 +445,13 @@ def test_a_missing_key_an_unknown_provider_and_a_nameless_model_are_refused() ->
             open_provider(source, models, lambda *_: None)
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\r", f"{KEY} ", f"“{KEY}”", f"{KEY}\nx"])
+def test_a_key_that_was_copied_badly_is_refused_before_it_is_sent(key: str) -> None:
+    with pytest.raises(ConfigError, match="copied along with it") as caught:
+        open_provider("provider:openai/m", Models(), lambda *_: key)
+    assert KEY not in str(caught.value)
+
+
 def test_a_door_of_ones_own_needs_no_key(door: ModelDoor) -> None:
     models = Models(providers={"mine": Provider(base_url=door.address)})
     assert open_provider("provider:mine/m", models, lambda *_: None).complete(REQUEST).text
