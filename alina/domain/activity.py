@@ -20,6 +20,9 @@ class ActivityQuery(Record):
     lookback: timedelta
     #: how far back the newest approvals matter, market time
     recent: timedelta
+    #: by the ledger's wall clock, a moment before the balances were asked for: a reservation that has ended
+    #: since counts as reserved; None: none has
+    balances_asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,8 @@ _REVIEWED = Prepared(
     "alina_reviewed",
     ("uuid",),
     f"""
-SELECT {", ".join(f"p.{name}" for name in _PROPOSAL)}, {", ".join(f"d.{name}" for name in _DECISION)}
+SELECT {", ".join(f"p.{name}" for name in _PROPOSAL)}, {", ".join(f"d.{name}" for name in _DECISION)},
+       clock_timestamp()
 FROM proposals p LEFT JOIN decisions d ON d.proposal_id = p.id
 WHERE p.id = $1
 """,  # noqa: S608  # names of fields only
@@ -78,18 +79,21 @@ WHERE p.id = $1
 class Decisions(Part):
     """The decisions' part of the ledger."""
 
-    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None]:
-        """One proposal and what was decided of it so far. Raises LedgerError if unknown."""
+    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None, datetime | None]:
+        """One proposal, what was decided of it so far, and when that was read by the ledger's clock.
+
+        None: a ledger without one. Raises LedgerError if unknown.
+        """
         row = found(first_row(self._session, (_REVIEWED, (proposal_id,))), f"proposal {proposal_id}")
         wish = dict(zip(_PROPOSAL, row, strict=False))
         reason = wish["close_reason"]
         wish["side"], wish["order_type"] = OrderSide(wish["side"]), OrderType(wish["order_type"])
         wish["close_reason"] = CloseReason(reason) if reason is not None else None
         proposal = Proposal(**wish)
-        decided = dict(zip(_DECISION, row[len(_PROPOSAL) :], strict=True))
+        decided, read_at = dict(zip(_DECISION, row[len(_PROPOSAL) : -1], strict=True)), row[-1]
         if decided["id"] is None:
-            return proposal, None
-        return proposal, Decision(**decided | {"reason": _reason(decided["reason"])})
+            return proposal, None, read_at
+        return proposal, Decision(**decided | {"reason": _reason(decided["reason"])}), read_at
 
     def save_decision(
         self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime

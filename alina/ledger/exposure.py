@@ -17,7 +17,7 @@ _POSITION = tuple(field.name for field in fields(Position))
 #: `recent` and `closed` are cut by an index; `held` and `opened` are as many as there are open affairs.
 _COUNT = Prepared(
     "alina_count",
-    ("text",) * 6 + ("timestamptz",) * 4 + ("uuid",),
+    ("text",) * 6 + ("timestamptz",) * 5 + ("uuid",),
     f"""
 WITH recent AS (
     SELECT r.agent, r.symbol, r.side, r.decided_at, r.decided_at >= $7 AS is_today, r.turnover,
@@ -47,7 +47,10 @@ WITH recent AS (
 ), reserved AS (
     SELECT coalesce(sum(amount) FILTER (WHERE asset = $5), 0) AS base,
            coalesce(sum(amount) FILTER (WHERE asset = $6), 0) AS quote
-    FROM held
+    FROM (
+        SELECT asset, amount FROM held
+        UNION ALL SELECT asset, amount FROM reservations WHERE account = $1 AND ended_at >= $11
+    ) AS spoken_for
 ), closed AS (
     SELECT symbol, cost, proceeds - cost AS pnl, closed_at, close_reason = 'stop_loss' AS is_stop
     FROM positions WHERE account = $1 AND closed_at >= $9
@@ -84,8 +87,8 @@ SELECT {STATES},
            (SELECT cash + holdings FROM equity WHERE account = $1 ORDER BY as_of LIMIT 1)),
        results.stops, results.symbol_stops, results.losses, results.symbol_trades, results.symbol_return,
        EXISTS (SELECT FROM balances WHERE account = $1),
-       (SELECT content_hash FROM proposals WHERE id = $11
-        AND NOT EXISTS (SELECT FROM decisions WHERE proposal_id = $11))
+       (SELECT content_hash FROM proposals WHERE id = $12
+        AND NOT EXISTS (SELECT FROM decisions WHERE proposal_id = $12))
 FROM latest, reserved, exposed, results, accounts a
 LEFT JOIN system_state s ON s.singleton
 LEFT JOIN positions open_one
@@ -145,7 +148,7 @@ def _parts(row: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
     return row[:_STATE_COUNT], row[_STATE_COUNT:figures_at], row[figures_at:-1]
 
 
-def _parameters(query: ActivityQuery) -> tuple[str | datetime, ...]:
+def _parameters(query: ActivityQuery) -> tuple[str | datetime | None, ...]:
     """In the order of the statement."""
     base, quote = query.symbol.split("/")
     now = query.now
@@ -162,6 +165,7 @@ def _parameters(query: ActivityQuery) -> tuple[str | datetime, ...]:
         lookback_since,
         min(day, lookback_since),
         min(day, now - query.recent),
+        query.balances_asked_at,
     )
 
 

@@ -120,9 +120,9 @@ class InMemoryDecisions(Decisions, Approvals):
 
     _rows: Rows
 
-    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None]:
+    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None, datetime | None]:
         proposal = found(self._rows.proposals.get(proposal_id), f"proposal {proposal_id}")
-        return proposal, self.decision_of(proposal_id)
+        return proposal, self.decision_of(proposal_id), None
 
     def save_decision(
         self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime

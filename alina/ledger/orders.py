@@ -195,7 +195,9 @@ class Orders(Part):
         row.settled, row.updated_at = False, func.now()
         row.message = f"{row.message}; then it turned up"
         self._session.execute(
-            update(ReservationRow).where(ReservationRow.decision_id == row.decision_id).values(state="held")
+            update(ReservationRow)
+            .where(ReservationRow.decision_id == row.decision_id)
+            .values(state="held", ended_at=None)
         )
         self._session.flush()
 
@@ -211,7 +213,7 @@ class Orders(Part):
         released = self._session.scalar(
             update(ReservationRow)
             .where(ReservationRow.decision_id == decision_id, ReservationRow.state == "held")
-            .values(state="released")
+            .values(state="released", ended_at=func.clock_timestamp())
             .returning(ReservationRow.decision_id)
         )
         return released is not None

@@ -28,7 +28,7 @@ def settle_if_complete(session: Session, order: OrderRow) -> None:
     session.execute(
         update(ReservationRow)
         .where(ReservationRow.decision_id == order.decision_id)
-        .values(state="settled" if recorded else "released")
+        .values(state="settled" if recorded else "released", ended_at=func.clock_timestamp())
     )
     session.flush()
     close_if_done(session, order.account, order.symbol)

@@ -30,19 +30,21 @@ class Case:
     decision: Decision | None
     #: what a person was asked and may have answered, if that is what the decision waits for
     approval: Approval | None
+    #: when this was read, by the ledger's clock
+    read_at: datetime | None
 
 
 def read(runtime: Runtime, proposal_id: UUID) -> Case:
     """The case of a proposal. Raises LedgerError for an unknown one and for one of another account."""
     with runtime.unit_of_work() as uow:
-        proposal, decision = uow.ledger.proposal_and_decision(proposal_id)
+        proposal, decision, read_at = uow.ledger.proposal_and_decision(proposal_id)
         if proposal.account != runtime.account:  # its balances, its book and its keys are not ours
             raise LedgerError(
                 f"proposal {proposal_id} is of account {proposal.account}: its executor decides"
             )
         is_waiting = decision is not None and decision.verdict == _WAITING
         approval = uow.ledger.approval(decision.id) if decision is not None and is_waiting else None
-    return Case(proposal, decision, approval)
+    return Case(proposal, decision, approval, read_at)
 
 
 def decide(runtime: Runtime, case: Case) -> Decision:
@@ -55,7 +57,7 @@ def decide(runtime: Runtime, case: Case) -> Decision:
         return case.decision
     seen = look(runtime, proposal.symbol)
     with runtime.unit_of_work() as uow:
-        decision = _decide(runtime, uow, proposal, approval, seen)
+        decision = _decide(runtime, uow, case, seen)
     log.info(
         "decided",
         proposal=str(proposal.id),
@@ -76,16 +78,17 @@ def _may_be_answered(runtime: Runtime, approval: Approval) -> bool:
 def _decide(
     runtime: Runtime,
     uow: UnitOfWork,
-    proposal: Proposal,
-    approval: Approval | None,
+    case: Case,
     seen: MarketLook,
 ) -> Decision:
     """Review and store under the account's lock; what another has stored meanwhile stays."""
+    proposal, approval = case.proposal, case.approval
     shown = snapshot(
         runtime,
         uow,
         proposal,
         seen=seen,
+        balances_asked_at=case.read_at,
         agreed_hash=approval.content_hash if approval is not None else None,
     )
     verdict = _unanswered(approval, shown.now) or kernel.review(

@@ -1,8 +1,8 @@
 """What the kernel is shown: everything fresh for one review.
 
-The market is looked at before the account is locked, so that a slow exchange holds nobody up longer than
-it must. Balances are read under the lock: a settlement between the two would give its reservation back
-while the balance still showed what it has spent.
+The exchange is asked before the account is locked: one that does not answer holds nobody up. An order may be
+settled between the two, and its reservation given back while the balances still show what it has spent. So
+every reservation counts that ended since they were asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ import structlog
 
 from alina.domain.activity import ActivityQuery
 from alina.domain.decisions import Proposal
-from alina.domain.market import Candle, Market, OrderBook, Ticker, timeframe_duration
+from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker, timeframe_duration
 from alina.errors import ExchangeRefused
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -39,6 +39,7 @@ class MarketLook:
     ticker: Ticker | None
     book: OrderBook | None
     clock_difference: timedelta | None
+    balances: Balances | None
 
 
 def look(runtime: Runtime, symbol: str) -> MarketLook:
@@ -54,6 +55,7 @@ def look(runtime: Runtime, symbol: str) -> MarketLook:
         clock_difference=_answer(lambda: timedelta(milliseconds=exchange.clock_difference_ms()))
         if asked.max_clock_drift is not None
         else None,
+        balances=_answer(exchange.balances),
     )
 
 
@@ -72,16 +74,21 @@ def snapshot(
     proposal: Proposal,
     *,
     seen: MarketLook,
+    balances_asked_at: datetime | None,
     agreed_hash: str | None = None,
 ) -> Snapshot:
-    """Everything for one review: locks the account. What is not known stays None."""
+    """Everything for one review: locks the account. What is not known stays None.
+
+    `balances_asked_at`, by the ledger's clock, lies before the question for those that were seen.
+    """
     asked, asked_at = runtime.limits, runtime.clock.now()
-    standing = uow.ledger.locked_standing(_query(runtime, proposal, asked_at), proposal.id)
+    query = _query(runtime, proposal, asked_at, balances_asked_at)
+    standing = uow.ledger.locked_standing(query, proposal.id)
     state = halting.in_force(runtime.stop_file, standing.account).trading_state
-    balances, now = _answer(runtime.exchange.balances), runtime.clock.now()
+    balances, now = seen.balances, runtime.clock.now()
     activity = standing.activity
-    if now.date() != asked_at.date():  # while it waited for the lock or the balances
-        activity = uow.ledger.activity(_query(runtime, proposal, now))
+    if now.date() != asked_at.date():  # while it waited for the lock
+        activity = uow.ledger.activity(_query(runtime, proposal, now, balances_asked_at))
     if balances is not None and not activity.has_balances:
         uow.ledger.record_balances(proposal.account, balances, at=now)  # the opening ones
     candles = _candles(runtime, uow, proposal.symbol, now) if asked.min_volume_ratio is not None else []
@@ -107,7 +114,9 @@ def snapshot(
     )
 
 
-def _query(runtime: Runtime, proposal: Proposal, now: datetime) -> ActivityQuery:
+def _query(
+    runtime: Runtime, proposal: Proposal, now: datetime, balances_asked_at: datetime | None
+) -> ActivityQuery:
     asked = runtime.limits
     return ActivityQuery(
         account=proposal.account,
@@ -117,6 +126,7 @@ def _query(runtime: Runtime, proposal: Proposal, now: datetime) -> ActivityQuery
         now=now,
         lookback=runtime.settings.risk.lookback,
         recent=max(asked.cooldown, asked.duplicate_window or timedelta(0)),
+        balances_asked_at=balances_asked_at,
     )
 
 

@@ -1,7 +1,9 @@
 """Check and reserve are one transaction: however many ask at once, a limit admits exactly what it admits."""
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -14,7 +16,7 @@ from still_exchange import StillExchange, listing, still_runtime
 from system import UNLIMITED, empty
 
 from alina.config import Settings
-from alina.domain.decisions import ReasonCode
+from alina.domain.decisions import Decision, ReasonCode
 from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
 
@@ -80,3 +82,65 @@ def test_one_proposal_decided_by_many_at_once_reserves_once(ledger_url: str) -> 
     (one,) = proposals(runtime, 1)
     assert decide_all(runtime, [one] * 40) == {None: 40}
     assert held(ledger_url) == [Decimal("101.2")]
+
+
+class Answering(StillExchange):
+    """The same, where something happens at each question."""
+
+    def __init__(self, quote: str = "1000000") -> None:
+        super().__init__(quote)
+        self.happens: Callable[[str], None] = lambda _: None
+
+    def __getattribute__(self, name: str) -> Any:
+        answer = super().__getattribute__(name)
+        if name not in {"market", "ticker", "order_book", "balances", "clock_difference_ms"}:
+            return answer
+
+        def ask(*arguments: Any, **options: Any) -> Any:
+            told = answer(*arguments, **options)
+            self.happens(name)
+            return told
+
+        return ask
+
+
+def answering(url: str, quote: str = "1000000") -> tuple[Runtime, Answering]:
+    exchange = Answering(quote)
+    return replace(make(url, {}), exchange=exchange), exchange
+
+
+def decide(runtime: Runtime, proposal_id: UUID) -> Decision:
+    return review.decide(runtime, review.read(runtime, proposal_id))
+
+
+def test_no_answer_of_the_exchange_is_waited_for_while_the_account_is_locked(ledger_url: str) -> None:
+    runtime, exchange = answering(ledger_url)
+    asked = []
+
+    def lock_the_account(name: str) -> None:
+        with create_engine(ledger_url, poolclass=NullPool).begin() as connection:
+            connection.execute(text("SELECT FROM accounts FOR NO KEY UPDATE NOWAIT"))
+        asked.append(name)
+
+    exchange.happens = lock_the_account
+    (one,) = proposals(runtime, 1)
+    assert decide(runtime, one).verdict == "approved"
+    assert set(asked) == {"market", "ticker", "order_book", "clock_difference_ms", "balances"}
+
+
+def test_what_was_settled_after_the_balances_were_asked_for_is_not_spent_again(ledger_url: str) -> None:
+    """The balances show it still, and its reservation is gone."""
+    runtime, exchange = answering(ledger_url, quote="150")
+    first, second, third = proposals(runtime, 3)
+    decision = decide(runtime, first)
+    assert decision.verdict == "approved"
+
+    def settle(name: str) -> None:
+        if name == "balances":
+            with runtime.unit_of_work() as uow:
+                uow.ledger.give_up_approval(decision.id)
+
+    exchange.happens = settle
+    assert decide(runtime, second).reason is ReasonCode.INSUFFICIENT_BALANCE
+    assert held(ledger_url) == []
+    assert decide(runtime, third).verdict == "approved"

@@ -137,6 +137,8 @@ class ReservationRow(Base):
         one_of("state", ("held", "settled", "released")),
         one_of("side", OrderSide),
         above_zero("turnover"),
+        both_or_neither("ended_iff_not_held", "state <> 'held'", "ended_at IS NOT NULL"),
+        Index("ix_reservations_ended", "account", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         Index("ix_reservations_held", "account", "asset", postgresql_where=text("state = 'held'")),
         Index(None, "account", "decided_at"),
         Index(None, "account", "created_at"),
@@ -155,6 +157,8 @@ class ReservationRow(Base):
     turnover: Mapped[Decimal | None]
     decided_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    #: when it was settled or released, by the database's clock
+    ended_at: Mapped[datetime | None]
 
 
 class OrderRow(Base):
