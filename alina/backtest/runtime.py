@@ -89,9 +89,13 @@ def make_world(
     markets = {symbol: list_market(Listing(symbol), one, venue.spread) for symbol, one in series.items()}
     warmup = min(settings.market.history, *(len(one.bars) // 2 for one in series.values()))
     begin, end = common_time(series, warmup)
-    start, end = max(begin, start_ms or begin), min(end, end_ms or end)
-    if start >= end:
-        raise ConfigError("nothing lies between --from and --to once the agent has its history: widen them")
+    start, stop = max(begin, start_ms or begin), min(end, end_ms or end)
+    if start >= stop:
+        first, last = (f"{utc_from_ms(moment):%Y-%m-%d %H:%M}" for moment in (begin, end))
+        raise ConfigError(
+            f"nothing lies between --from and --to: the data, once the agent has its {warmup} candles of "
+            f"history, is of {first} to {last}: choose times within"
+        )
     exchange = InProcessExchange(
         markets.values(),
         balances=venue.balances,
@@ -133,7 +137,7 @@ def make_world(
         history=history,
         messages=messages,
         start_ms=start,
-        end_ms=end,
+        end_ms=stop,
     )
 
 

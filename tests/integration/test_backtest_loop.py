@@ -141,5 +141,5 @@ def test_what_cannot_be_run_names_its_remedy() -> None:
         world(series, agent="ghost")
     with pytest.raises(DataError, match="those of one timeframe"):
         world({**series, "C2/USDT": made(2, timeframe="5m")["C2/USDT"]})
-    with pytest.raises(ConfigError, match="widen them"):
+    with pytest.raises(ConfigError, match="choose times within"):
         make_world(settings(), series, agent="rule", end_ms=1)

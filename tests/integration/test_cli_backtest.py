@@ -79,7 +79,7 @@ def test_a_registered_model_is_asked_by_its_name_and_the_shipped_script_by_scrip
         (("--symbols", "ETH/USDT"), "the data holds no ETH/USDT"),
         (("--cash", "much"), "write an amount"),
         (("--agent", "ghost"), "no installed agent"),
-        (("--to", "1999-01-01"), "widen them"),
+        (("--to", "1999-01-01"), "is of 2018-09-20 18:00 to 2019-10-17 10:00: choose times within"),
         (("--model", "nobody"), "nor registered"),
         (("--data", "A/EUR=synthetic:7"), "holds no EUR"),
     ],

@@ -294,6 +294,21 @@ def test_stop_orders_are_limited_in_number_even_among_few_orders(engine: Engine)
 
 
 @pytest.mark.parametrize(
+    "request_",
+    [
+        limit(Side.BUY, "0.1", "100"),  # a notional of 10
+        market(Side.BUY, budget="10"),
+        limit(Side.SELL, "0.5", "20"),  # a fifth of the last price, and five times it
+        limit(Side.SELL, "1", "500"),
+        limit(Side.BUY, "50", "100"),  # all that there is
+        market(Side.SELL, "50"),
+    ],
+)
+def test_what_a_filter_just_allows_is_taken(engine: Engine, request_: OrderRequest) -> None:
+    place(engine, request_)
+
+
+@pytest.mark.parametrize(
     ("request_", "code", "words"),
     [
         (stop(Side.SELL, "1", "99.999"), -1013, "PRICE_FILTER"),
