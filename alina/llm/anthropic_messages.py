@@ -4,13 +4,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import anthropic
-import httpx2
 
 from alina.domain.runs import CompletionRequest
-from alina.errors import ModelError, ProviderUnavailable
-from alina.llm.doors import Door
+from alina.llm.http_wire import HttpWire
 from alina.llm.portable_schema import portable_schema
-from alina.llm.remote import Piece, refusal, unreachable
+from alina.llm.remote import Piece
 
 _ANSWER = "answer"
 _FINISHES = {
@@ -22,43 +20,23 @@ _FINISHES = {
 }
 
 
-class AnthropicMessages:
+class AnthropicMessages(HttpWire):
     """The `Wire` of one model there."""
 
     build = f"anthropic {anthropic.__version__}"
+    api_error, status_error = anthropic.APIError, anthropic.APIStatusError
+    answer_name = "message"
 
-    def __init__(self, door: Door, model: str, *, key: str | None, connect: float, read: float) -> None:
-        """`connect` and `read` in seconds. The key is kept here and nowhere else."""
-        self._door, self._model, self._key = door, model, key
-        self._timeout = httpx2.Timeout(read, connect=connect)
-        self._tls = httpx2.create_ssl_context()  # once: it takes longer than a request
-
-    async def pieces(self, request: CompletionRequest) -> AsyncGenerator[Piece]:
-        """Raises ProviderUnavailable and ModelRefused."""
-        try:
-            async with self._client() as client:
-                stream = await client.messages.create(**self._body(request))
-                async with stream:
-                    async for event in stream:
-                        yield _piece(event)
-        except (anthropic.APIError, httpx2.HTTPError) as error:
-            raise self._explained(error) from None
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            raise ProviderUnavailable(
-                f"{self._door.name} ({self._door.base_url}) wrote what is no message "
-                f"({type(error).__name__}): look whether base_url is right"
-            ) from None
+    async def _asked(self, request: CompletionRequest) -> AsyncGenerator[Piece]:
+        async with self._client() as client:
+            stream = await client.messages.create(**self._body(request))
+            async with stream:
+                async for event in stream:
+                    yield _piece(event)
 
     def _client(self) -> anthropic.AsyncAnthropic:
-        return anthropic.AsyncAnthropic(
-            api_key=self._key or "none",
-            base_url=self._door.base_url,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=anthropic.DefaultAsyncHttpxClient(
-                follow_redirects=False, timeout=self._timeout, verify=self._tls
-            ),
-        )
+        http_client = anthropic.DefaultAsyncHttpxClient(**self._http_options())
+        return anthropic.AsyncAnthropic(**self._options(), http_client=http_client)
 
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -81,12 +59,6 @@ class AnthropicMessages:
             else:
                 body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return {name: value for name, value in body.items() if name not in self._door.omit}
-
-    def _explained(self, error: anthropic.APIError | httpx2.HTTPError) -> ModelError:
-        if isinstance(error, anthropic.APIStatusError) and error.status_code >= 300:
-            said = error.message.replace(self._key, "***") if self._key else error.message
-            return refusal(self._door, self._model, error.status_code, error.response.headers, said)
-        return unreachable(self._door, error)
 
 
 def _piece(event: Any) -> Piece:

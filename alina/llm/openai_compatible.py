@@ -4,15 +4,13 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
 from alina.domain.runs import CompletionRequest
-from alina.errors import ModelError, ProviderUnavailable
-from alina.llm.doors import Door
+from alina.llm.http_wire import HttpWire
 from alina.llm.portable_schema import portable_schema
-from alina.llm.remote import Piece, refusal, unreachable
+from alina.llm.remote import Piece
 
 _ANSWER = "answer"  # what the schema, or the tool that takes it, is called
 _IN_WORDS = "Answer with one JSON object and nothing else. It must satisfy this JSON schema: "
@@ -21,44 +19,24 @@ _SEEDS = 2**31
 _FINISHES = {"stop": "stop", "tool_calls": "stop", "function_call": "stop", "length": "length"}
 
 
-class OpenAICompatible:
+class OpenAICompatible(HttpWire):
     """The `Wire` of one model behind such a door."""
 
     build = f"openai {openai.__version__}"
+    api_error, status_error = openai.APIError, openai.APIStatusError
+    answer_name = "chat completion"
 
-    def __init__(self, door: Door, model: str, *, key: str | None, connect: float, read: float) -> None:
-        """`connect` and `read` in seconds. The key is kept here and nowhere else."""
-        self._door, self._model, self._key = door, model, key
-        self._timeout = httpx2.Timeout(read, connect=connect)
-        self._tls = httpx2.create_ssl_context()  # once: it takes longer than a request
-
-    async def pieces(self, request: CompletionRequest) -> AsyncGenerator[Piece]:
-        """Raises ProviderUnavailable and ModelRefused."""
-        try:
-            async with self._client() as client:
-                stream = await client.chat.completions.create(**self._body(request))
-                async with stream:
-                    async for chunk in stream:
-                        for piece in _pieces(chunk):
-                            yield piece
-        except (openai.APIError, httpx2.HTTPError) as error:
-            raise self._explained(error) from None
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            raise ProviderUnavailable(
-                f"{self._door.name} ({self._door.base_url}) wrote what is no chat completion "
-                f"({type(error).__name__}): look whether base_url is right"
-            ) from None
+    async def _asked(self, request: CompletionRequest) -> AsyncGenerator[Piece]:
+        async with self._client() as client:
+            stream = await client.chat.completions.create(**self._body(request))
+            async with stream:
+                async for chunk in stream:
+                    for piece in _pieces(chunk):
+                        yield piece
 
     def _client(self) -> openai.AsyncOpenAI:
-        client = openai.AsyncOpenAI(
-            api_key=self._key or "none",
-            base_url=self._door.base_url,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False, timeout=self._timeout, verify=self._tls
-            ),
-        )
+        http_client = openai.DefaultAsyncHttpxClient(**self._http_options())
+        client = openai.AsyncOpenAI(**self._options(), http_client=http_client)
         # The package takes them from the environment, and would tell them to whichever door this is.
         client.organization = client.project = None
         return client
@@ -94,12 +72,6 @@ class OpenAICompatible:
                 body["response_format"] = {"type": "json_object"}
                 told_in_words = {"role": "system", "content": _IN_WORDS + json.dumps(schema)}
                 body["messages"] = [told_in_words, *body["messages"]]
-
-    def _explained(self, error: openai.APIError | httpx2.HTTPError) -> ModelError:
-        if isinstance(error, openai.APIStatusError):
-            said = error.message.replace(self._key, "***") if self._key else error.message
-            return refusal(self._door, self._model, error.status_code, error.response.headers, said)
-        return unreachable(self._door, error)
 
 
 def _pieces(chunk: ChatCompletionChunk) -> list[Piece]:
