@@ -62,6 +62,8 @@ class Comparison:
 
     #: one line each
     differences: list[str] = field(default_factory=list)
+    #: the same of symbols that the settings name no more: nobody can put them right, so once is enough
+    gone: list[str] = field(default_factory=list)
     #: the foreign orders that are not remembered yet, by the line that reports each
     foreign: dict[str, ForeignOrder] = field(default_factory=dict)
     #: trades of foreign orders that the ledger does not have
@@ -110,7 +112,9 @@ def look(runtime: Runtime) -> Comparison:
     after = _books(runtime)
     for symbol, answer in told.items():
         if answer is None:
-            found.differences.append(f"{symbol}: the exchange refuses to tell its orders and trades")
+            is_wanted = symbol in runtime.settings.market.symbols
+            lines = found.differences if is_wanted else found.gone
+            lines.append(f"{symbol}: the exchange refuses to tell its orders and trades")
         elif symbol not in after.in_flight:
             _compare(runtime, found, symbol, before, after, answer)
     trades = {symbol: answer.trades for symbol, answer in told.items() if answer is not None}

@@ -32,7 +32,7 @@ def reconcile(runtime: Runtime) -> list[str]:
         settle_after = runtime.settings.execution.settle_after
         reported = uow.ledger.mismatches(runtime.account, older_than=settle_after)
     found = comparison.look(runtime)
-    differences = contradictions + found.differences
+    differences = contradictions + found.differences + [line for line in found.gone if line not in reported]
     if differences:
         _report(runtime, differences)
         adopted = adopt_given_up(runtime)

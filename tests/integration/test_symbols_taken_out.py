@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from system import HOLD, RunningVenue, System, empty, proposal, system
+from system import HOLD, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.portfolio import CloseReason, TradingState, WindDown
 from alina.errors import ExchangeRefused
@@ -40,6 +40,11 @@ def closed_as(one: System) -> list[CloseReason | None]:
 def state_of(one: System) -> TradingState:
     with one.work() as uow:
         return uow.ledger.account(one.runtime.account).trading_state
+
+
+def resumed(one: System) -> None:
+    with one.work() as uow:
+        uow.ledger.set_trading_state(one.runtime.account, TradingState.ACTIVE, reason="", at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,9 @@ def test_a_symbol_that_the_exchange_lists_no_more_is_a_difference_and_keeps_noth
     assert reconciliation.reconcile(other.runtime) == [said]
     assert state_of(other) is TradingState.REDUCING
     assert 100 < reconciliation.record_equity(other.runtime).holdings < 200
+    resumed(other)
+    assert reconciliation.reconcile(other.runtime) == []
+    assert state_of(other) is TradingState.ACTIVE
     polling.poll(other.runtime)
     other.deliver()
     assert closed_as(other) == [CloseReason.STOP_LOSS]
@@ -125,3 +133,12 @@ def test_what_cannot_be_cancelled_does_not_keep_the_others(make: Make) -> None:
         uow.ledger.ask_wind_down(one.runtime.account, WindDown.CANCEL)
     winding_down.wind_down(one.with_parts(exchange=Delisted(one.exchange, first)).runtime)
     assert one.exchange.open_orders(one.symbol) == []
+
+
+def test_a_wanted_symbol_of_which_the_exchange_refuses_to_speak_is_a_difference_each_time(make: Make) -> None:
+    one = make()
+    wanted = one.runtime.settings.market.symbols[0]
+    refused = one.with_parts(exchange=Delisted(one.exchange, wanted))
+    for _ in range(2):
+        said = f"{wanted}: the exchange refuses to tell its orders and trades"
+        assert reconciliation.reconcile(refused.runtime) == [said]
