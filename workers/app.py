@@ -118,11 +118,11 @@ def load_what_children_share(**_: Any) -> None:
 
     Frozen, what was loaded is left alone by the children's garbage collectors, whose marks would unshare it.
     """
+    billiard.pool.mem_rss = models.own_kb  # type: ignore[attr-defined]  # the one seam for another measure
     importlib.import_module("ccxt")
     if INFERENCE in queues_of(sys.argv[1:]):
         models.read_vocabularies()
     gc.freeze()
-    billiard.pool.mem_rss = models.own_kb  # type: ignore[attr-defined]  # the one seam for another measure
 
 
 @worker_process_init.connect

