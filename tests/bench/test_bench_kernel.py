@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -242,7 +242,7 @@ def _bare(url: str, row: int) -> Work:
 
 def _reviewing(url: str, number: int, count: int) -> Work:
     """The transaction itself: its proposal is at hand, as an executor has it."""
-    return _deciding(url, number, count, lambda _, one: Case(one, None, None))
+    return _deciding(url, number, count, lambda _, one: Case(one, None, None, datetime.now(UTC)))
 
 
 def _reading_and_reviewing(url: str, number: int, count: int) -> Work:
@@ -254,7 +254,7 @@ def _reviewing_apart(url: str, number: int, count: int) -> Work:
     """As executors of several accounts do: nobody waits for another's lock."""
     account = f"desk{number}"
     open_account(make_runtime(url, account))
-    return _deciding(url, number, count, lambda _, one: Case(one, None, None), account)
+    return _deciding(url, number, count, lambda _, one: Case(one, None, None, datetime.now(UTC)), account)
 
 
 def _deciding(
