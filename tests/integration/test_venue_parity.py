@@ -74,8 +74,9 @@ class Pair:
             "type": KINDS[order.order_type],
             "quantity": str(order.quantity),
             "newClientOrderId": order.client_order_id,
-            "timeInForce": "GTC",
         }
+        if order.order_type is not OrderType.MARKET:
+            params["timeInForce"] = "GTC"
         prices = {"price": order.limit_price, "stopPrice": order.trigger_price}
         params |= {name: str(price) for name, price in prices.items() if price is not None}
         try:
