@@ -8,7 +8,7 @@ from typing import overload
 from sqlalchemy.orm import Session
 
 from alina.backtest.equity import Series, Times
-from alina.domain.market import Candle, CandleWindow
+from alina.domain.market import Candle, CandleWindow, timeframe_duration
 from alina.domain.records import ms_from_utc, utc_from_ms
 from alina.errors import DataError
 from alina.exchange.candle_store import CandleStore
@@ -25,6 +25,10 @@ class Window(CandleWindow):
     def __init__(self, symbol: str, timeframe: str, bars: BarColumns, start: int, end: int) -> None:
         self._symbol, self._timeframe = symbol, timeframe
         self._bars, self._start, self._end = bars, start, end
+
+    @property
+    def close_time(self) -> datetime:
+        return utc_from_ms(self._bars.open_ms.data[self._end - 1]) + timeframe_duration(self._timeframe)
 
     def floats(self, figure: str) -> Series:
         """Shape (candles,)."""

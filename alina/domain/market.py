@@ -2,12 +2,13 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from functools import cache
 from itertools import pairwise
+from typing import overload
 
 from alina.domain.records import Record
 from alina.errors import InvalidRecord
@@ -59,6 +60,11 @@ class Candle(Record):
 
 class CandleWindow(Sequence[Candle]):
     """Neighbouring candles, oldest first, kept as columns: a record is made of one when it is asked for."""
+
+    @property
+    @abstractmethod
+    def close_time(self) -> datetime:
+        """Of the newest candle. Raises IndexError if there is none."""
 
     @abstractmethod
     def floats(self, figure: str) -> Collection[float]:
@@ -119,23 +125,63 @@ class BookLevel(Record):
     quantity: Decimal
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ladder(Record, Sequence[BookLevel]):
+    """Levels of one size, evenly spaced: a record is made of one when it is asked for."""
+
+    #: price of the first
+    best: Decimal
+    #: from one price to the next, not zero; below zero: they fall
+    step: Decimal
+    quantity: Decimal
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[BookLevel]:
+        return (BookLevel(self.best + self.step * number, self.quantity) for number in range(self.size))
+
+    @overload
+    def __getitem__(self, index: int) -> BookLevel: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[BookLevel]: ...
+    def __getitem__(self, index: int | slice) -> BookLevel | Sequence[BookLevel]:
+        within = range(self.size)[index]
+        if isinstance(within, int):
+            return BookLevel(self.best + self.step * within, self.quantity)
+        return tuple(self[number] for number in within)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple | Ladder) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderBook(Record):
     """Bids from the highest, asks from the lowest."""
 
     symbol: str
-    bids: tuple[BookLevel, ...]
-    asks: tuple[BookLevel, ...]
+    bids: Sequence[BookLevel]
+    asks: Sequence[BookLevel]
     as_of: datetime
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
-        falls = all(better.price > worse.price for better, worse in pairwise(self.bids))
-        rises = all(better.price < worse.price for better, worse in pairwise(self.asks))
-        if not (falls and rises) or any(level.quantity < 0 for level in self.bids + self.asks):
+        if not (_is_side(self.bids, sign=-1) and _is_side(self.asks, sign=1)):
             raise InvalidRecord(
                 f"impossible book of {self.symbol}: prices out of order, or less than nothing"
             )
+
+
+def _is_side(levels: Sequence[BookLevel], *, sign: int) -> bool:
+    """Whether the prices rise (`sign` 1) or fall (-1), and nothing is below zero."""
+    if isinstance(levels, Ladder):
+        return levels.step * sign > 0 and levels.quantity >= 0
+    is_ordered = all((worse.price - better.price) * sign > 0 for better, worse in pairwise(levels))
+    return is_ordered and all(level.quantity >= 0 for level in levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +212,11 @@ class MarketView(Record):
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)
-        if self.candles and self.candles[-1].close_time > self.as_of:
+        candles = self.candles
+        if not candles:
+            return
+        newest = candles if isinstance(candles, CandleWindow) else candles[-1]
+        if newest.close_time > self.as_of:
             raise InvalidRecord(
                 f"{self.symbol}: a candle closes after as_of {self.as_of}: that is look-ahead"
             )

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from decimal import Decimal
+from operator import attrgetter
 from typing import TypeVar
 
 from alina.domain.activity import Activity
@@ -87,7 +88,7 @@ def is_protective(proposal: Proposal) -> bool:
 
 def entry_limit(name: str) -> Callable[[LimitedCheck], Check]:
     """A check of entries only, switched off where the limit `name` is None."""
-    return _limited(name, lambda proposal: proposal.reduce_only)
+    return _limited(name, attrgetter("reduce_only"))
 
 
 def order_limit(name: str) -> Callable[[LimitedCheck], Check]:

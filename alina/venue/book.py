@@ -1,11 +1,11 @@
 """The order book that the venue shows around a price. Deterministic, and blind to the future."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
-from alina.domain.market import BookLevel
+from alina.domain.market import BookLevel, Ladder
 
 LEVELS = 20
 #: one level holds this part of the last closed candle's volume
@@ -18,8 +18,8 @@ _LEVEL_DISTANCE = Decimal("0.0001")
 class Book:
     """Bids from the highest, asks from the lowest; quantities in base."""
 
-    bids: tuple[BookLevel, ...]
-    asks: tuple[BookLevel, ...]
+    bids: Sequence[BookLevel]
+    asks: Sequence[BookLevel]
 
     def holding(self, quantity: Decimal) -> "Book":
         """The same with no more than `quantity` on each side."""
@@ -84,8 +84,8 @@ def _book(quotes: Quotes, price: Decimal, volume: Decimal, lot_size: Decimal) ->
     bid, ask, distance = quotes.bid(price), quotes.ask(price), quotes.distance(price)
     lots = (volume * _LEVEL_SHARE / lot_size).to_integral_value(ROUND_FLOOR)
     quantity = max(lots, Decimal(1)) * lot_size
-    steps = [distance * n for n in range(LEVELS)]
+    above_zero = (bid / distance).to_integral_value(ROUND_CEILING)
     return Book(
-        bids=tuple(BookLevel(bid - step, quantity) for step in steps if step < bid),
-        asks=tuple(BookLevel(ask + step, quantity) for step in steps),
+        bids=Ladder(bid, -distance, quantity, min(LEVELS, int(above_zero))),
+        asks=Ladder(ask, distance, quantity, LEVELS),
     )

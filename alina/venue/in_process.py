@@ -72,6 +72,7 @@ class InProcessExchange:
         self._now = ms_from_utc(now)
         #: by symbol and client order id; of several the newest
         self._orders: dict[tuple[str, str], VenueOrder] = {}
+        self._told: dict[int, tuple[VenueOrder, PlacedOrder]] = {}
         self._fills: dict[str, list[Fill]] = {symbol: [] for symbol in self._markets}
         self._fills_of: dict[str, list[Fill]] = {}
         #: what has been told of this moment, by symbol
@@ -184,6 +185,9 @@ class InProcessExchange:
         self._listed(symbol)
         return True
 
+    def has_open_orders(self, symbol: str) -> bool:
+        return bool(self._engine.open_orders(self._listed(symbol).rules.symbol))
+
     def open_orders(self, symbol: str) -> list[PlacedOrder]:
         """Oldest first."""
         exchange_symbol = self._listed(symbol).rules.symbol
@@ -234,6 +238,13 @@ class InProcessExchange:
         return fills
 
     def _placed(self, order: VenueOrder) -> PlacedOrder:
+        """What is told of an order, made anew only after a change."""
+        told = self._told.get(order.order_id)
+        if told is None or told[0] is not order:
+            told = self._told[order.order_id] = order, self._report(order)
+        return told[1]
+
+    def _report(self, order: VenueOrder) -> PlacedOrder:
         return PlacedOrder(
             client_order_id=order.client_order_id,
             exchange_order_id=str(order.order_id),

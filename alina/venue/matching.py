@@ -1,8 +1,10 @@
 """What an arriving order takes from the book. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from itertools import takewhile
 
 from alina.domain.market import BookLevel
 from alina.venue.book import Book
@@ -32,8 +34,8 @@ def sweep(request: OrderRequest, book: Book, lot_size: Decimal) -> Sweep:
 
     Raises Refusal for a LIMIT_MAKER that would take, and for a budget below one lot.
     """
-    levels = [level for level in _other_side(request, book) if _reaches(request, level.price)]
-    if request.kind is Kind.LIMIT_MAKER and levels:
+    levels = takewhile(partial(_reaches, request), _other_side(request, book))
+    if request.kind is Kind.LIMIT_MAKER and next(levels, None) is not None:
         raise order_refused("Order would immediately match and take.")
     if request.quantity is None:
         swept = _by_budget(levels, request.quote_quantity or Decimal(0), lot_size)
@@ -46,22 +48,23 @@ def sweep(request: OrderRequest, book: Book, lot_size: Decimal) -> Sweep:
     return swept
 
 
-def _other_side(request: OrderRequest, book: Book) -> tuple[BookLevel, ...]:
+def _other_side(request: OrderRequest, book: Book) -> Sequence[BookLevel]:
     return book.asks if request.side is Side.BUY else book.bids
 
 
-def _reaches(request: OrderRequest, price: Decimal) -> bool:
-    if request.limit_price is None:
+def _reaches(request: OrderRequest, level: BookLevel) -> bool:
+    limit = request.limit_price
+    if limit is None:
         return True
-    return price <= request.limit_price if request.side is Side.BUY else price >= request.limit_price
+    return level.price <= limit if request.side is Side.BUY else level.price >= limit
 
 
 def _by_quantity(levels: Iterable[BookLevel], quantity: Decimal) -> Sweep:
     takes = []
     for level in levels:
-        taken = min(level.quantity, quantity)
-        takes.append(BookLevel(level.price, taken))
-        quantity -= taken
+        is_whole = level.quantity <= quantity
+        takes.append(level if is_whole else BookLevel(level.price, quantity))
+        quantity -= takes[-1].quantity
         if not quantity:
             return Sweep(tuple(takes), is_complete=True)
     return Sweep(tuple(takes), is_complete=False)

@@ -57,6 +57,8 @@ class Replay:
         self._volumes = bars.volume
         self._opens = bars.open_ms.data  # of a view of memory an item is an int, and quick to get
         self._lows, self._highs = bars.low.floats, bars.high.floats
+        #: the price that was asked for last, and of which moment: of one moment it is asked again and again
+        self._newest = -1, Decimal(0)
         if not self._lows.min() > 0:
             raise DataError(
                 f"{series.name}: a price rounds to zero with tick size {tick_size}: give a finer one"
@@ -64,14 +66,21 @@ class Replay:
 
     def price(self, now: int) -> Decimal:
         """The last price, on the tick grid."""
+        moment, price = self._newest
+        if moment != now:
+            price = self._price(now)
+            self._newest = now, price
+        return price
+
+    def _price(self, now: int) -> Decimal:
         index = self._index(now)
         passed = now - self._opens[index]
         if passed >= self.interval_ms:
             return self._corners[-1][index]
         third = 3 * passed // self.interval_ms
         start_ms, end_ms = self.interval_ms * third // 3, self.interval_ms * (third + 1) // 3
-        leg = Leg(start_ms, self._corners[third][index], end_ms, self._corners[third + 1][index])
-        return self._round(leg.at(passed))
+        start, end = self._corners[third][index], self._corners[third + 1][index]
+        return self._round(start + (end - start) * (passed - start_ms) / (end_ms - start_ms))  # as `Leg.at`
 
     def as_of(self, now: int) -> int:
         """The price is always that of now."""

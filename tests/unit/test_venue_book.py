@@ -36,7 +36,7 @@ def test_levels_get_worse_step_by_step_and_hold_a_share_of_the_volume() -> None:
     assert len(book.bids) == len(book.asks) == LEVELS
     assert [level.price for level in book.asks[:2]] == [Decimal("10001"), Decimal("10002")]
     assert [level.price for level in book.bids[:2]] == [Decimal("9999"), Decimal("9998")]
-    assert {level.quantity for level in book.bids + book.asks} == {Decimal("1.234")}
+    assert {level.quantity for level in (*book.bids, *book.asks)} == {Decimal("1.234")}
 
 
 def test_a_quiet_market_still_offers_a_lot() -> None:

@@ -132,7 +132,7 @@ def assets(_: Proposal, snapshot: Snapshot, limits: Limits, denied: frozenset[st
     return None
 
 
-def _taken_from(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[BookLevel, ...]:
+def _taken_from(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Sequence[BookLevel]:
     book = known_book(proposal, snapshot, limits)
     return book.asks if proposal.side is OrderSide.BUY else book.bids
 
