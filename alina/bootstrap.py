@@ -1,4 +1,7 @@
-"""Picks implementations from Settings. The one place that shows what runs."""
+"""Picks implementations from Settings. The one place that shows what runs.
+
+What takes long to import and not every command needs is imported where it is made.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,13 +19,11 @@ from alina.agents.base import Agent, load_agent
 from alina.agents.rule import RuleAgent
 from alina.agents.trading import TradingAgent
 from alina.config import Settings
-from alina.db import migrations, roles
+from alina.db import roles
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.db.roles import AGENT, EXECUTOR, MONITOR
 from alina.domain.ports import AnswerStream, Clock, Exchange, Model, Tool
 from alina.embedded.folder import DataFolder
-from alina.embedded.postgres import EmbeddedPostgres
-from alina.embedded.redis import EmbeddedRedis
 from alina.errors import ConfigError, SystemStateError
 from alina.exchange.budget import Budget, SharedBudget
 from alina.exchange.budget_server import BudgetServer
@@ -33,7 +34,6 @@ from alina.llm.streaming import silent
 from alina.memory.embedding import WordLlamaEmbedder
 from alina.memory.store import PostgresMemory
 from alina.orchestrator.runtime import Runtime, UnitOfWork, limits
-from alina.orchestrator.stack import VENUE
 from alina.risk.checks import Check
 from alina.risk.registry import build as build_checks
 from alina.tools.registry import load_tools
@@ -83,6 +83,8 @@ class WallClock:
 def connections(settings: Settings) -> Connections:
     """ALINA_DATABASE_URL, its three roles and ALINA_REDIS_URL, or the embedded servers of the data folder."""
     if settings.database_url is None:
+        from alina.embedded.postgres import EmbeddedPostgres
+
         server = EmbeddedPostgres(DataFolder(settings.data_folder))
         agent, executor, monitor = (server.url_of(role) for role in (AGENT, EXECUTOR, MONITOR))
         return Connections(server.url, agent, executor, monitor, broker_url(settings))
@@ -100,12 +102,16 @@ def _url(value: SecretStr | None, default: str) -> str:
 
 def broker_url(settings: Settings) -> str:
     """ALINA_REDIS_URL, or the embedded Redis of the data folder: all that beat and Flower need."""
+    from alina.embedded.redis import EmbeddedRedis
+
     url = settings.redis_url
     return url.get_secret_value() if url else EmbeddedRedis(DataFolder(settings.data_folder)).url
 
 
 def venue_url(settings: Settings) -> str:
     """Where the local venue listens. Raises SystemStateError while it does not run."""
+    from alina.orchestrator.stack import VENUE
+
     try:
         return (settings.data_folder / VENUE / "venue.url").read_text().strip()
     except OSError:
@@ -179,6 +185,8 @@ def public_exchange(settings: Settings, exchange_id: str | None = None) -> "Ccxt
     is_ours = section.mode == "live" and exchange_id in (None, section.id)
     changes = {} if is_ours else {"id": exchange_id or section.id, "mode": "live", "options": {}}
     market = settings.market.model_copy(update={"exchange": section.model_copy(update=changes)})
+    from alina.embedded.redis import EmbeddedRedis
+
     is_running = settings.redis_url or EmbeddedRedis(DataFolder(settings.data_folder)).pid is not None
     redis_url = broker_url(settings) if is_ours and is_running else None
     return make_exchange(settings.model_copy(update={"market": market}), NO_KEYS, redis_url)
@@ -300,6 +308,8 @@ def prepare_database(settings: Settings, urls: Connections) -> None:
 
     Raises ConfigError, DatabaseUnavailable.
     """
+    from alina.db import migrations
+
     migrations.upgrade(urls.database_url)
     for role_url in (urls.agent_database_url, urls.executor_database_url, urls.monitor_database_url):
         if role_url != urls.database_url:

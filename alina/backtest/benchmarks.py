@@ -109,10 +109,11 @@ def random_agents(outcome: Outcome, curve: Curve, *, agents: int = AGENTS) -> Ra
         return None
     bars = np.unique(np.linspace(0, len(curve.times) - 1, _POINTS).astype(np.int64))
     growth, generator = np.zeros((agents, len(bars))), np.random.default_rng(_SEED)
+    fee = _fee_rate(outcome)
     for symbol, close in outcome.prices.closes.items():
         trades = _trades_in(symbol, outcome, curve)
         if len(trades.lengths):
-            growth += _growth(trades.shuffled(generator, agents, len(close)), close, bars, _fee_rate(outcome))
+            growth += _growth(trades.shuffled(generator, agents, len(close)), close, bars, fee)
     return RandomAgents(bars, curve.opening * np.exp(growth))
 
 
