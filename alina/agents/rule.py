@@ -40,6 +40,16 @@ class RuleAgent(TradingAgent):
         super().__init__(settings)
         self._rule = settings.trading.rule
         self._history = settings.market.history
+        #: what a model would have been asked for
+        reason = "the averages crossed"
+        self._buy_answer = FlatAnswer(
+            rationale=reason,
+            action="buy",
+            size_percent=self._rule.size_percent,
+            confidence=100,
+            stop_percent=10,
+        )
+        self._sell_answer = HoldingAnswer(rationale=reason, action="sell", confidence=100)
 
     def gate(self, situation: Situation) -> str | None:
         """The crossing that its position can follow."""
@@ -72,17 +82,8 @@ class RuleAgent(TradingAgent):
         return Candidates(flat=known & up & weak, holding=known & down)
 
     def answer(self, situation: Situation) -> BaseModel:
-        """What a model would have been asked for."""
-        reason = "the averages crossed"
-        if situation.position is None:
-            return FlatAnswer(
-                rationale=reason,
-                action="buy",
-                size_percent=self._rule.size_percent,
-                confidence=100,
-                stop_percent=10,
-            )
-        return HoldingAnswer(rationale=reason, action="sell", confidence=100)
+        """To buy where nothing is held, else to sell: the gate saw the crossing for it."""
+        return self._buy_answer if situation.position is None else self._sell_answer
 
     def context(self, situation: Situation) -> Mapping[str, Any]:
         """Nothing is asked, so nothing is kept: the run's summary says why."""

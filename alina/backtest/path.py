@@ -10,6 +10,8 @@ from alina.venue.candles_csv import Series as Candles
 
 #: values that are compared sooner one by one
 _FEW = 64
+#: candles whose extremes are looked for at once
+_AROUND = 16
 
 
 class Path:
@@ -21,6 +23,7 @@ class Path:
         self._tick_size = float(tick_size)
         self._opens, self._times = bars.open_ms, bars.open_ms.data
         self._low, self._high = bars.low.floats, bars.high.floats
+        self._around = 0, -1, (0.0, 0.0)
         self._corners = (bars.open.floats, self._low, self._high, bars.close.floats, bars.close.floats)
 
     def prices(self, moments: Times) -> Series:
@@ -32,6 +35,15 @@ class Path:
         first, last = (np.choose(part, [one[index] for one in self._corners]) for part in (third, third + 1))
         price: Series = first + (last - first) * (passed - start) / (end - start)
         return np.round(price / self._tick_size) * self._tick_size
+
+    def rough_bounds(self, since: int, until: int) -> tuple[float, float]:
+        """Between which prices it stays in [since, until], or a little longer: quick to be asked again."""
+        start, end, bounds = self._around
+        if not start <= since <= until <= end:
+            end = max(until, since + _AROUND * self._interval_ms)
+            bounds = self.bounds(since, end)
+            self._around = since, end, bounds
+        return bounds
 
     def bounds(self, since: int, until: int) -> tuple[float, float]:
         """Between which prices it stays in [since, until]."""

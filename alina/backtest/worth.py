@@ -7,7 +7,7 @@ the kernel asks for: the newest, the highest, and the last one before today. Fou
 exact figures recorded and asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 
@@ -23,6 +23,9 @@ from alina.orchestrator import halting
 _DAY_MS = 86_400_000
 #: far more than a float can be off, as a fraction of the worth: what is in doubt is visited
 _DOUBT = 1e-9
+Bounds = Callable[[Path, int, int], tuple[float, float]]
+#: the quick ones first: mostly they tell already
+_BOUNDS: tuple[Bounds, ...] = (Path.rough_bounds, Path.bounds)
 
 
 class WorthKeeper:
@@ -40,10 +43,9 @@ class WorthKeeper:
         self._cash = Decimal(0)
         #: by symbol, in base
         self._held: Mapping[str, Decimal] = {}
+        self._amounts: Mapping[str, float] = {}
         #: of what is recorded: the day of the newest tick, its worth, that at the day's start, the highest
         self._day, self._newest, self._start, self._peak = -1, 0.0, 0.0, 0.0
-        #: of the holdings now, by the first and the last tick, the newest only
-        self._bounds_of: dict[tuple[int, int], tuple[float, float]] = {}
         self._has_traded = False
         self._is_watching = True
         #: when and why the losses called for a step back; empty: they never did
@@ -63,7 +65,7 @@ class WorthKeeper:
         cash = balances[self._quote].total if self._quote in balances else Decimal(0)
         if (cash, held) != (self._cash, self._held):
             self._has_traded = True
-            self._bounds_of.clear()
+            self._amounts = {symbol: float(amount) for symbol, amount in held.items()}
         self._cash, self._held = cash, held
 
     def record(self) -> None:
@@ -126,16 +128,20 @@ class WorthKeeper:
 
     def _highest(self, last: int) -> list[int]:
         """The unrecorded tick of the highest worth, if that may be the highest ever."""
-        if not self._held or self._bounds(last)[1] * (1 + _DOUBT) < self._peak:
+        surely_less = self._peak / (1 + _DOUBT)
+        if not self._held or any(self._bounds(last, of)[1] < surely_less for of in _BOUNDS):
             return []
         ticks = self._ticks(last)
         return [int(ticks[int(self._worth(ticks).argmax())])]
 
     def _may_lose_too_much(self, until: int) -> bool:
         """Whether even the worst path between the extremes of the candles would."""
-        low, high = self._bounds(until)
-        peak, start = max(self._peak, high), max(self._start, self._newest, high)
-        return bool(self._exceeds(start - low, (peak - low) / peak if peak > 0 else 0.0, peak))
+        for of in _BOUNDS:
+            low, high = self._bounds(until, of)
+            peak, start = max(self._peak, high), max(self._start, self._newest, high)
+            if not self._exceeds(start - low, (peak - low) / peak if peak > 0 else 0.0, peak):
+                return False
+        return True
 
     def _is_too_much(self, ticks: Times, worth: Series) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """At which of the ticks the day's loss or the drawdown is at its limit, shape (ticks,)."""
@@ -155,24 +161,22 @@ class WorthKeeper:
         is_loss = lost >= (float(day) if day is not None else np.inf) - _DOUBT * peak
         return np.asarray(is_loss | (drawdown >= (float(most) if most is not None else np.inf) - _DOUBT))
 
-    def _bounds(self, until: int) -> tuple[float, float]:
+    def _bounds(self, until: int, of: Bounds) -> tuple[float, float]:
         """Between which the worth stays from the first unrecorded tick to the last one."""
-        ticks = self._next, until - (until - self._next) % self._interval
-        if ticks not in self._bounds_of:
-            low = high = float(self._cash)
-            for symbol, amount in self._held.items():
-                least, most = self._path(symbol).bounds(*ticks)
-                low, high = low + float(amount) * least, high + float(amount) * most
-            self._bounds_of = {ticks: (low, high)}
-        return self._bounds_of[ticks]
+        last = until - (until - self._next) % self._interval
+        low = high = float(self._cash)
+        for symbol, amount in self._amounts.items():
+            least, most = of(self._path(symbol), self._next, last)
+            low, high = low + amount * least, high + amount * most
+        return low, high
 
     def _ticks(self, until: int) -> Times:
         return np.arange(self._next, until + 1, self._interval)
 
     def _worth(self, ticks: Times) -> Series:
         worth = np.full(len(ticks), float(self._cash))
-        for symbol, amount in self._held.items():
-            worth += float(amount) * self._path(symbol).prices(ticks)
+        for symbol, amount in self._amounts.items():
+            worth += amount * self._path(symbol).prices(ticks)
         return worth
 
     def _path(self, symbol: str) -> Path:

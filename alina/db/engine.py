@@ -210,7 +210,7 @@ def _in_our_words(error: DBAPIError) -> Exception:
 
 def json_text(value: object) -> str:
     """JSON of plain data; decimals, times and ids become text. Raises TypeError for the rest."""
-    return json.dumps(value, default=_as_text)
+    return _JSON.encode(value)
 
 
 def _as_text(value: object) -> str:
@@ -219,3 +219,6 @@ def _as_text(value: object) -> str:
     if isinstance(value, Decimal | UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON: convert it to text first")
+
+
+_JSON = json.JSONEncoder(default=_as_text)  # made once: to make it takes as long as a short text

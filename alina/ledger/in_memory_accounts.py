@@ -67,8 +67,9 @@ class InMemoryAccounts(Accounts):
     def record_balances(self, account: str, balances: Balances, *, at: datetime) -> None:
         row = self._account(account)
         is_first = not row.balances
-        gone = {asset: Balance(asset=asset, free=_NOTHING, locked=_NOTHING) for asset in row.balances}
-        row.balances = {**gone, **balances}
+        gone = row.balances.keys() - balances.keys()
+        nothing = {asset: Balance(asset=asset, free=_NOTHING, locked=_NOTHING) for asset in sorted(gone)}
+        row.balances = {**nothing, **balances}
         for asset, balance in balances.items():
             row.opening.setdefault(asset, balance.total if is_first else _NOTHING)
 

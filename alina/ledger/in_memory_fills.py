@@ -38,9 +38,10 @@ _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 def told_position(rows: Rows, row: PositionRow) -> Position:
     """Its record, made anew only after a change."""
-    if row.id not in rows.position_records:
-        rows.position_records[row.id] = record_of(Position, row)
-    return rows.position_records[row.id]
+    told = rows.position_records.get(row.id)
+    if told is None:
+        told = rows.position_records[row.id] = record_of(Position, row)
+    return told
 
 
 class InMemoryFills(InMemoryOrders, Fills):
@@ -67,8 +68,8 @@ class InMemoryFills(InMemoryOrders, Fills):
                     f"trade {fill.trade_id} of {fill.symbol} is recorded for order "
                     f"{known[fill.trade_id].client_order_id}: compare both with the exchange"
                 )
-        for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
-            with localcontext(prec=DIGITS):
+        with localcontext(prec=DIGITS):
+            for fill in sorted(new.values(), key=lambda fill: (fill.executed_at, fill.trade_id)):
                 rate = (fee_rates or {}).get(fill.fee_asset) if is_third_asset(fill, market) else None
                 self._record(order, fill, self._move(order, fill, market, rate), market)
         self._settle_if_complete(order)
@@ -86,7 +87,7 @@ class InMemoryFills(InMemoryOrders, Fills):
             fill=fill,
             client_order_id=name,
             position_id=position.id,
-            smallest_sale=smallest_sale(market, fill),
+            market=market,
         )
         rows.fills[order.account, order.symbol][fill.trade_id] = recorded
         rows.filled[name] = rows.filled.get(name, _NOTHING) + fill.quantity
@@ -134,7 +135,7 @@ class InMemoryFills(InMemoryOrders, Fills):
         if position is None or self._of_symbol(account, symbol):
             return
         last = self._rows.last_fill[position.id]
-        if position.quantity < last.smallest_sale:
+        if position.quantity < smallest_sale(last.market, last.fill):
             reason = self._proposal_of(self._rows.orders[last.client_order_id]).close_reason
             self._close(position, last.fill.executed_at, reason or CloseReason.AGENT)
 

@@ -12,7 +12,7 @@ from alina.db.engine import json_text
 from alina.db.tables import Base, OrderRow, PositionRow
 from alina.domain.decisions import Approval, Decision, Proposal
 from alina.domain.evaluation import Evaluation
-from alina.domain.market import Balance
+from alina.domain.market import Balance, Market
 from alina.domain.orders import Fill, LedgerOrder, Order, OrderSide
 from alina.domain.portfolio import AccountState, Equity, Position, SystemState, TradingState, WindDown
 from alina.domain.runs import PromptRevision, Run
@@ -87,8 +87,8 @@ class RecordedFill:
     fill: Fill
     client_order_id: str
     position_id: UUID
-    #: base; what could not be sold alone after it
-    smallest_sale: Decimal
+    #: its rules then
+    market: Market
 
 
 @dataclass(slots=True)

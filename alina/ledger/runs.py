@@ -142,6 +142,8 @@ class Runs(Part):
 
 def as_stored(run: Run) -> Run:
     """The run as it will be read back: JSON knows no tuples and no decimals."""
+    if not (run.context or run.calls):
+        return run
     calls = (
         replace(call, request=replace(call.request, json_schema=_plain(call.request.json_schema)))
         for call in run.calls

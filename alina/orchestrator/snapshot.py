@@ -5,7 +5,7 @@ settled between the two, and its reservation given back while the balances still
 every reservation counts that ended since they were asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from alina.domain.activity import ActivityQuery
+from alina.domain.activity import Activity, ActivityQuery
 from alina.domain.decisions import Proposal
 from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker, timeframe_duration
 from alina.errors import ExchangeRefused
@@ -166,13 +166,17 @@ def figures(seen: Snapshot) -> dict[str, Any]:
         "agreed_hash": seen.agreed_hash,
     }
     if seen.activity is not None:
-        shown |= {field.name: getattr(seen.activity, field.name) for field in fields(seen.activity)}
-    return {name: _plain(value) for name, value in shown.items()}
+        shown |= {name: getattr(seen.activity, name) for name in _COUNTED}
+    return {name: _PLAIN.get(type(value), _as_it_is)(value) for name, value in shown.items()}
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, timedelta) else value
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_COUNTED = tuple(field.name for field in fields(Activity))
+_PLAIN: Mapping[type, Callable[[Any], object]] = {
+    Decimal: "{:f}".format,
+    datetime: datetime.isoformat,
+    timedelta: str,
+}

@@ -49,10 +49,11 @@ def rsi(close: Series, period: int = RSI_PERIOD) -> Series:
 def ema_ends(values: Series, period: int) -> tuple[float, float]:
     """The last two values of `ema`, to the last digit, older one first. Needs two values."""
     alpha = 2 / (period + 1)
-    before = level = float(values[0])
-    for value in values.tolist():
-        before, level = level, level + alpha * (value - level)
-    return before, level
+    *older, newest = values.tolist()
+    level = older[0]
+    for value in older:
+        level += alpha * (value - level)
+    return level, level + alpha * (newest - level)
 
 
 def rsi_end(close: Series, period: int = RSI_PERIOD) -> float:
@@ -63,10 +64,10 @@ def rsi_end(close: Series, period: int = RSI_PERIOD) -> float:
         change = value - before
         if change > 0:
             up += (change - up) / period
-            down += (0 - down) / period
+            down -= down / period
         else:
-            up += (0 - up) / period
-            down += (-change - down) / period
+            up -= up / period
+            down -= (change + down) / period
     total = up + down
     return 100 * up / total if total > 0 else 50.0
 
