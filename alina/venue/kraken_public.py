@@ -17,6 +17,8 @@ _MINUTE_MS = 60_000
 #: minutes
 _INTERVALS = (1, 5, 15, 30, 60, 240, 1440)
 _MOST_CANDLES = 720
+#: times of trades from here on are nanoseconds and no seconds
+_FIRST_NANOSECONDS, _NANOSECOND_DIGITS = 10**15, 19
 
 
 def named_market(exchange: LocalExchange, pair: str) -> ListedMarket:
@@ -89,14 +91,19 @@ def depth(exchange: LocalExchange, params: Params, now: int) -> Any:
 def trades(exchange: LocalExchange, params: Params, now: int) -> Any:
     """The trades of the venue's accounts: nobody else trades here."""
     market = named_market(exchange, params.text("pair"))
-    since = params.optional_integer("since")
+    since = params.optional_integer("since", most_digits=_NANOSECOND_DIGITS)
     page = Page(
-        start_ms=None if since is None else since * 1000,
+        start_ms=None if since is None else _milliseconds(since),
         limit=min(params.optional_integer("count") or 1000, 1000),
     )
     fills = exchange.public_fills(market.rules.symbol, page)
     last = fills[-1].executed_ms if fills else now
     return {pair_id(market.rules): [wire.public_trade(one) for one in fills], "last": f"{last * 1_000_000}"}
+
+
+def _milliseconds(since: int) -> int:
+    """Of seconds, or of nanoseconds as `last` of an answer tells them."""
+    return since // 1_000_000 if since >= _FIRST_NANOSECONDS else since * 1000
 
 
 def _chosen(exchange: LocalExchange, params: Params) -> list[ListedMarket]:

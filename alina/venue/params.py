@@ -12,7 +12,8 @@ _E = TypeVar("_E", bound=StrEnum)
 _AMOUNT = r"([0-9]{1,20})(\.[0-9]{1,20})?"
 #: what every signed request may bear
 OF_SIGNATURES = ("timestamp", "recvWindow", "signature")
-_INTEGER = r"[0-9]{1,18}"
+#: of whole numbers: a thousand times as much is still a number of 64 bits
+_MOST_DIGITS = 15
 _CLIENT_ORDER_ID = r"[a-zA-Z0-9-_.:/]{1,36}"
 
 
@@ -29,11 +30,11 @@ class Params:
             raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
         return value
 
-    def integer(self, name: str) -> int:
-        return int(self._legal(name, self.text(name), _INTEGER))
+    def integer(self, name: str, *, most_digits: int = _MOST_DIGITS) -> int:
+        return int(self._legal(name, self.text(name), f"[0-9]{{1,{most_digits}}}"))
 
-    def optional_integer(self, name: str) -> int | None:
-        return self.integer(name) if self.has(name) else None
+    def optional_integer(self, name: str, *, most_digits: int = _MOST_DIGITS) -> int | None:
+        return self.integer(name, most_digits=most_digits) if self.has(name) else None
 
     def amount(self, name: str) -> Decimal:
         return Decimal(self._legal(name, self.text(name), _AMOUNT))

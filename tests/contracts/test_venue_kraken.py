@@ -249,6 +249,22 @@ def test_a_stop_that_kraken_s_class_does_not_know_of_is_refused_and_never_forgot
     assert client.fetch_my_trades(SYMBOL) == before
 
 
+def test_numbers_beyond_all_times_and_rows_are_refused(client: Any) -> None:
+    for name, method in (("start", client.privatePostClosedOrders), ("ofs", client.privatePostTradesHistory)):
+        with pytest.raises(ccxt.BadRequest, match="EGeneral:Invalid arguments"):
+            method({name: "9" * 16})
+        assert method({name: "9" * 15})["result"]["count"] >= 0
+
+
+def test_trades_are_read_on_from_where_an_answer_ended(client: Any) -> None:
+    client.create_order(SYMBOL, "market", "buy", 0.01)
+    told = client.publicGetTrades({"pair": "XBTUSDT"})["result"]
+    again = client.publicGetTrades({"pair": "XBTUSDT", "since": told["last"]})["result"]
+    assert again["XBTUSDT"][-1] == told["XBTUSDT"][-1]  # of the same moment: the market stands still
+    later = str(int(told["last"]) + 1_000_000)
+    assert client.publicGetTrades({"pair": "XBTUSDT", "since": later})["result"]["XBTUSDT"] == []
+
+
 def test_a_checked_order_is_not_placed(client: Any, price: float) -> None:
     order = {"pair": "XBTUSDT", "type": "buy", "ordertype": "limit", "volume": "1", "validate": "true"}
     told = client.privatePostAddOrder({**order, "price": f"{price:.2f}"})["result"]
