@@ -10,7 +10,7 @@ from alina.db import migrations
 from alina.db.engine import make_engine, session_factory, transaction
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
-from alina.errors import SystemStateError
+from alina.errors import DatabaseUnavailable, SystemStateError
 from alina.ledger import Ledger
 
 #: SQLSTATE of a missing table and of a missing column
@@ -55,8 +55,8 @@ def _database_url(settings: Settings, *, make: bool) -> Iterator[str]:
         raise SystemStateError(f"nothing was recorded yet in {settings.data_folder}: `alina up` begins")
     folder = DataFolder(settings.data_folder)
     server = EmbeddedPostgres(folder)
-    if server.pid is not None:
-        yield server.url
+    if server.pid is not None or folder.holder() is not None:
+        yield _url_of_running(server)
         return
     with folder.lock():  # nobody starts the system meanwhile
         try:
@@ -66,3 +66,12 @@ def _database_url(settings: Settings, *, make: bool) -> Iterator[str]:
             yield url
         finally:
             server.stop()
+
+
+def _url_of_running(server: EmbeddedPostgres) -> str:
+    try:
+        return server.url
+    except SystemStateError:  # it has died, or is not there yet: whoever runs the system starts it
+        raise DatabaseUnavailable(
+            "Postgres of the running system is being started: try again in a moment, or see `alina status`"
+        ) from None

@@ -13,6 +13,7 @@ from sqlalchemy import NullPool, create_engine, text
 from alina import bootstrap
 from alina.config import Settings
 from alina.db import migrations
+from alina.embedded.folder import DataFolder
 
 NO_REDIS = {"ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
 NO_DATABASE = {"ALINA_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/nothing"}
@@ -155,6 +156,19 @@ def test_a_halt_needs_no_folder_that_it_may_write(
     (folder / ".alina/data").rmdir()
     (folder / ".alina/data").symlink_to("/proc/self/net")  # a folder that not even root writes
     assert command("halt", "--json", env=env).json["now"] == "HALTED"
+
+
+def test_a_halt_while_the_running_systems_own_postgres_is_away_is_by_the_file(
+    command: InProcess, folder: Path
+) -> None:
+    data = DataFolder(folder / ".alina/data")
+    (data.path / "postgres").mkdir()
+    with data.lock():
+        said = command("halt", env=NO_REDIS)
+    assert said.code == 2
+    assert "STOP only" in said.err
+    assert "is being started" in said.err
+    assert (data.path / "STOP").exists()
 
 
 def test_a_stop_file_where_nothing_trades_is_refused(
