@@ -15,7 +15,9 @@ _STATE_COUNT = len(STATES.split(","))
 #: columns of the account's open position in the symbol
 _POSITION = tuple(field.name for field in fields(Position))
 #: `recent` and `closed` are cut by an index; `held` and `opened` are as many as there are open affairs.
-_COUNT = Prepared(
+#: Every range ends, at infinity: of one that is open the planner, which does not know where it begins, takes
+#: a third of all rows, and would rather read whole tables.
+COUNT = Prepared(
     "alina_count",
     ("text",) * 6 + ("timestamptz",) * 5 + ("uuid",),
     f"""
@@ -24,7 +26,7 @@ WITH recent AS (
            o.state, o.settled, o.filled_notional
     FROM reservations r
     LEFT JOIN orders o ON o.decision_id = r.decision_id
-    WHERE r.account = $1 AND r.decided_at >= $10
+    WHERE r.account = $1 AND r.decided_at >= $10 AND r.decided_at <= 'infinity'
 ), latest AS (
     SELECT max(decided_at) FILTER (
                WHERE symbol = $3 AND side = 'buy' AND state IS DISTINCT FROM 'rejected') AS entry_at,
@@ -49,11 +51,13 @@ WITH recent AS (
            coalesce(sum(amount) FILTER (WHERE asset = $6), 0) AS quote
     FROM (
         SELECT asset, amount FROM held
-        UNION ALL SELECT asset, amount FROM reservations WHERE account = $1 AND ended_at >= $11
+        UNION ALL
+        SELECT asset, amount FROM reservations
+        WHERE account = $1 AND ended_at >= $11 AND ended_at <= 'infinity'
     ) AS spoken_for
 ), closed AS (
     SELECT symbol, cost, proceeds - cost AS pnl, closed_at, close_reason = 'stop_loss' AS is_stop
-    FROM positions WHERE account = $1 AND closed_at >= $9
+    FROM positions WHERE account = $1 AND closed_at >= $9 AND closed_at <= 'infinity'
 ), results AS (
     SELECT coalesce(sum(pnl) FILTER (WHERE closed_at >= $7), 0) AS today,
            count(*) FILTER (WHERE is_stop AND closed_at >= $8) AS stops,
@@ -76,7 +80,8 @@ SELECT {STATES},
        {", ".join(f"open_one.{name}" for name in _POSITION)},
        reserved.base, reserved.quote, latest.entry_at, latest.same_at,
        (SELECT count(*) FROM reservations
-        WHERE account = $1 AND created_at > (SELECT clock_timestamp() - interval '1 minute')),
+        WHERE account = $1 AND created_at > (SELECT clock_timestamp() - interval '1 minute')
+        AND created_at <= 'infinity'),
        latest.volume, results.today, exposed.positions, exposed.total, exposed.in_symbol,
        (SELECT total FROM worth), (SELECT as_of FROM worth),
        (SELECT cash + holdings FROM equity WHERE account = $1
@@ -116,7 +121,7 @@ class Exposure(Part):
 
         Raises LedgerError if the account is unknown.
         """
-        row = first_row(self._session, (_COUNT, (*_parameters(query), None)))
+        row = first_row(self._session, (COUNT, (*_parameters(query), None)))
         return _standing(query, found(row, f"account {query.account!r}")).activity
 
     def locked_standing(self, query: ActivityQuery, proposal_id: UUID) -> Standing:
@@ -126,7 +131,7 @@ class Exposure(Part):
         The figures are a statement of their own: one that waits for a lock sees what was committed before
         it began to wait. Raises LedgerError if the account is unknown.
         """
-        calls = ((LOCK, (query.account,)), (_COUNT, (*_parameters(query), proposal_id)))
+        calls = ((LOCK, (query.account,)), (COUNT, (*_parameters(query), proposal_id)))
         row = found(first_row(self._session, *calls), f"account {query.account!r}")
         self._undecided = proposal_id, row[-1]
         return _standing(query, row)

@@ -1,0 +1,40 @@
+"""What the kernel counts is read by indexes, however long an account has traded."""
+
+from ledger_cases import NOON, empty, proposal, with_agent
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from alina.db.prepared import send
+from alina.ledger import Ledger
+from alina.ledger.exposure import COUNT
+
+#: no foreign keys and triggers: the rows that a history hangs on do not matter here
+_ALONE = "SET LOCAL session_replication_role = replica"
+_PAST = """
+INSERT INTO reservations (decision_id, account, asset, amount, state, agent, symbol, side, decided_at,
+    created_at, ended_at)
+SELECT gen_random_uuid(), 'main', 'USDT', 10, 'settled', 'trading', 'BTC/USDT', 'buy', past, past, past
+FROM (SELECT :noon - n * interval '5 minutes' AS past FROM generate_series(1, 20000) AS n) AS one;
+INSERT INTO orders (client_order_id, account, decision_id, content_hash, symbol, side, order_type, quantity,
+    state, settled, filled_quantity)
+SELECT decision_id, account, decision_id, '', symbol, side, 'market', 1, 'filled', true, 1 FROM reservations;
+INSERT INTO positions (id, account, symbol, quantity, bought_quantity, sold_quantity, cost, proceeds,
+    opened_at, opened_by, agent, closed_at, close_reason)
+SELECT decision_id, account, symbol, 0, 1, 1, 10, 9, decided_at, decision_id, agent, decided_at, 'agent'
+FROM reservations;
+ANALYZE reservations, orders, positions
+"""
+
+
+def test_a_review_reads_no_whole_table_of_the_past(engine: Engine) -> None:
+    empty(engine)
+    with Session(engine) as session:  # never committed
+        with_agent(Ledger(session))
+        connection = session.connection()
+        connection.execute(text(_ALONE))
+        connection.execute(text(_PAST), {"noon": NOON})
+        parameters = ("main", "trading", "BTC/USDT", "buy", "BTC", "USDT", *[NOON] * 5, proposal().id)
+        send(connection, [(COUNT, parameters)])
+        plan = connection.exec_driver_sql(f"EXPLAIN {COUNT.call}", parameters).scalars().all()
+    whole = [line for line in plan if "Seq Scan on" in line]
+    assert not [line for line in whole if any(name in line for name in ("reserv", "orders", "positions"))]
