@@ -1,13 +1,18 @@
 """The book around a price is deterministic and never crossed."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alina.domain.market import BookLevel, OrderBook
+from alina.errors import InvalidRecord
 from alina.venue.book import LEVELS, Quotes
 from alina.venue.filters import default_min_notional, default_tick_size
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CENTS = st.integers(100, 10_000_000).map(lambda ticks: Decimal(ticks) / 100)
 QUOTES = st.decimals("0", "0.1", places=5).map(lambda spread: Quotes(Decimal("0.01"), spread))
 
@@ -37,6 +42,23 @@ def test_levels_get_worse_step_by_step_and_hold_a_share_of_the_volume() -> None:
     assert [level.price for level in book.asks[:2]] == [Decimal("10001"), Decimal("10002")]
     assert [level.price for level in book.bids[:2]] == [Decimal("9999"), Decimal("9998")]
     assert {level.quantity for level in (*book.bids, *book.asks)} == {Decimal("1.234")}
+
+
+def test_a_side_of_the_book_equals_the_levels_that_it_stands_for() -> None:
+    book = Quotes(Decimal("0.01"), Decimal("0.0002")).book(
+        Decimal(10_000), volume=Decimal(123), lot_size=Decimal("0.001")
+    )
+    levels = tuple(BookLevel(Decimal(9999 - step), Decimal("1.23")) for step in range(LEVELS))
+    assert book.bids == levels
+    assert hash(book.bids) == hash(levels)
+    assert (book.bids[-1], book.bids[:2]) == (levels[-1], levels[:2])
+    assert OrderBook(symbol="BTC/USDT", bids=book.bids, asks=book.asks, as_of=NOW).bids == levels
+
+
+def test_a_book_whose_sides_run_the_wrong_way_is_refused() -> None:
+    book = Quotes(Decimal("0.01"), Decimal(0)).book(Decimal(9), volume=Decimal(9), lot_size=Decimal(1))
+    with pytest.raises(InvalidRecord, match="out of order"):
+        OrderBook(symbol="BTC/USDT", bids=book.asks, asks=book.bids, as_of=NOW)
 
 
 def test_a_quiet_market_still_offers_a_lot() -> None:
