@@ -64,7 +64,7 @@ class CandleWindow(Sequence[Candle]):
     @property
     @abstractmethod
     def close_time(self) -> datetime:
-        """Of the newest candle. Raises IndexError if there is none."""
+        """Of the newest candle; there must be one."""
 
     @abstractmethod
     def floats(self, figure: str) -> Collection[float]:
