@@ -13,10 +13,9 @@ import pytest
 from system import HOLD, NOW, Died, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
-from alina.domain.market import Balances
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Equity, TradingState, WindDown
-from alina.orchestrator import execution, halting, reconciliation, sweeping, winding_down
+from alina.orchestrator import execution, halting, reconciliation, review, sweeping, winding_down
 
 Make = Callable[..., System]
 STATES = tuple(TradingState)
@@ -126,19 +125,10 @@ def test_a_stop_file_that_cannot_be_looked_at_stops(make: Make) -> None:
 def test_an_order_approved_before_the_stop_file_is_not_sent_after_it(make: Make) -> None:
     one = make()
     wish = proposal(one)
-
-    class Stopping:
-        """The exchange; the stop-file appears with the balances: the review has looked for it before."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(one.exchange, name)
-
-        def balances(self) -> Balances:
-            one.runtime.settings.stop_file.touch()
-            return one.exchange.balances()
-
-    decision = one.with_parts(exchange=Stopping()).execute(wish.id)
+    decision = review.decide(one.runtime, review.read(one.runtime, wish.id))
     assert decision.verdict == "approved"
+    one.runtime.settings.stop_file.touch()
+    assert one.execute(wish.id) == decision
     with one.work() as uow:
         known = uow.ledger.order_of(decision.id)
     assert known is not None
