@@ -30,6 +30,7 @@ from alina.db.tables import Base
 from alina.domain.decisions import Decision, Proposal
 from alina.domain.market import Candle
 from alina.domain.orders import OrderSide, OrderType
+from alina.domain.portfolio import Position, TradingState
 from alina.domain.ports import Clock, Exchange, Model
 from alina.domain.runs import Run
 from alina.exchange.candle_store import LOCAL
@@ -269,6 +270,21 @@ class System:
 
     def work(self) -> AbstractContextManager[UnitOfWork]:
         return self.runtime.unit_of_work()
+
+    def trading_state(self) -> TradingState:
+        """The account's."""
+        with self.work() as uow:
+            return uow.ledger.account(self.runtime.account).trading_state
+
+    def resume(self) -> None:
+        """As a person does."""
+        with self.work() as uow:
+            uow.ledger.set_trading_state(self.runtime.account, TradingState.ACTIVE, reason="", at=NOW)
+
+    def held(self) -> Position | None:
+        """The open position in the symbol."""
+        with self.work() as uow:
+            return uow.ledger.open_position(self.runtime.account, self.symbol)
 
     def run(self, key: str = "a-run", as_of: datetime = NOW) -> Run:
         """One cycle, as its task would run it."""

@@ -68,11 +68,6 @@ def bought(one: System) -> Decimal:
         )
 
 
-def state_of(one: System) -> TradingState:
-    with one.work() as uow:
-        return uow.ledger.account(one.runtime.account).trading_state
-
-
 def set_state(one: System, state: TradingState) -> None:
     with one.work() as uow:
         uow.ledger.set_trading_state(one.runtime.account, state, reason="a drill", at=NOW)
@@ -286,7 +281,7 @@ def test_a_contradiction_is_reported_and_stops_no_other_settlement(make: Make, v
     lied_to = one.with_parts(exchange=Lying(one.exchange))
     differences = reconciliation.reconcile(lied_to.runtime)
     assert any("its fills add up to" in line for line in differences)
-    assert state_of(one) is TradingState.REDUCING
+    assert one.trading_state() is TradingState.REDUCING
     with one.work() as uow:
         (left,) = uow.ledger.unsettled_orders()
     assert left.order == first.order

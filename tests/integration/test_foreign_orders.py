@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from system import NOW, RunningVenue, System, empty, proposal, system
+from system import RunningVenue, System, empty, proposal, system
 
 from alina.domain.orders import ForeignOrder, Handling, Order, OrderSide, OrderType
-from alina.domain.portfolio import CloseReason, Position, TradingState
+from alina.domain.portfolio import CloseReason, TradingState
 from alina.errors import LedgerError
 from alina.orchestrator import protection, reconciliation, winding_down
 
@@ -46,21 +46,6 @@ def order_by_hand(
     return one.exchange.submit(order).exchange_order_id
 
 
-def state_of(one: System) -> TradingState:
-    with one.work() as uow:
-        return uow.ledger.account(one.runtime.account).trading_state
-
-
-def resumed(one: System) -> None:
-    with one.work() as uow:
-        uow.ledger.set_trading_state(one.runtime.account, TradingState.ACTIVE, reason="", at=NOW)
-
-
-def held(one: System) -> Position | None:
-    with one.work() as uow:
-        return uow.ledger.open_position(one.runtime.account, one.symbol)
-
-
 def counts(one: System) -> dict[str, int]:
     with one.work() as uow:
         return uow.ledger.counts()
@@ -70,11 +55,11 @@ def booked(one: System, name: str) -> None:
     """It is reported, then remembered, and then the books agree and alarm no more."""
     line = f"{one.symbol}: order {name} is on the exchange only"
     assert reconciliation.reconcile(one.runtime) == [line]
-    assert state_of(one) is TradingState.REDUCING
+    assert one.trading_state() is TradingState.REDUCING
     assert reconciliation.reconcile(one.runtime) == [line]
-    resumed(one)
+    one.resume()
     assert reconciliation.reconcile(one.runtime) == []
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
 
 
 def test_an_open_order_of_somebody_else_is_reported_and_left(make: Make) -> None:
@@ -95,7 +80,7 @@ def test_an_open_order_of_somebody_else_is_reported_and_left(make: Make) -> None
 def test_a_trade_left_alone_explains_the_balances_and_moves_no_position(make: Make) -> None:
     one = make()
     booked(one, order_by_hand(one))
-    assert held(one) is None
+    assert one.held() is None
     with one.work() as uow:
         assert uow.ledger.fills(one.runtime.account, one.symbol) == one.exchange.fills(one.symbol)
 
@@ -129,14 +114,14 @@ def test_a_foreign_order_that_fills_later_is_booked_without_another_alarm(make: 
     filled = one.with_parts(exchange=Filling(one.exchange))
     assert reconciliation.reconcile(filled.runtime) == []
     assert reconciliation.reconcile(filled.runtime) == []
-    assert held(one) is not None
+    assert one.held() is not None
 
 
 def test_an_adopted_buy_opens_a_position_under_the_exits_of_trading(make: Make) -> None:
     one = adopting(make)
     booked(one, order_by_hand(one))
     (trade,) = one.exchange.fills(one.symbol)
-    position = held(one)
+    position = one.held()
     assert position is not None
     assert position.quantity == trade.quantity - trade.fee
     assert position.agent == "manual"
@@ -155,7 +140,7 @@ def test_an_adopted_position_is_closed_by_its_exits_and_no_agent_is_scored_for_i
     booked(one, order_by_hand(one))
     protection.propose_exits(one.runtime, one.symbol)
     one.deliver()
-    assert held(one) is None
+    assert one.held() is None
     with one.work() as uow:
         (closed,) = uow.ledger.closed_trades(account=one.runtime.account)
         assert uow.ledger.unevaluated_trades() == []
@@ -166,14 +151,14 @@ def test_an_adopted_position_is_closed_by_its_exits_and_no_agent_is_scored_for_i
 def test_an_adopted_buy_extends_our_position_and_an_adopted_sale_closes_it(make: Make) -> None:
     one = adopting(make)
     one.execute(proposal(one).id)
-    before = held(one)
+    before = one.held()
     assert before is not None
     booked(one, order_by_hand(one))
-    after = held(one)
+    after = one.held()
     assert after is not None
     assert (after.id, after.quantity) == (before.id, before.quantity * 2)
     booked(one, order_by_hand(one, OrderSide.SELL, f"{after.quantity:f}"))
-    assert held(one) is None
+    assert one.held() is None
     with one.work() as uow:
         (closed,) = uow.ledger.closed_trades(account=one.runtime.account)
     assert closed.close_reason is CloseReason.MANUAL
@@ -184,7 +169,7 @@ def test_a_sale_of_more_than_our_position_takes_all_of_it_and_its_part_of_the_pr
     one = make()
     booked(one, order_by_hand(one, quantity="2"))  # left: it is not ours
     one.execute(proposal(one).id)
-    position = held(one)
+    position = one.held()
     assert position is not None
     execution = one.runtime.settings.execution.model_copy(update={"foreign_orders": "adopt"})
     one = one.with_parts(settings=one.runtime.settings.model_copy(update={"execution": execution}))
@@ -203,7 +188,7 @@ def test_a_sale_by_hand_without_a_position_of_ours_moves_none(make: Make) -> Non
     execution = one.runtime.settings.execution.model_copy(update={"foreign_orders": "adopt"})
     one = one.with_parts(settings=one.runtime.settings.model_copy(update={"execution": execution}))
     booked(one, order_by_hand(one, OrderSide.SELL, "0.5"))
-    assert held(one) is None
+    assert one.held() is None
 
 
 @pytest.mark.parametrize(

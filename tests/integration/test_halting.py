@@ -38,11 +38,6 @@ def set_states(one: System, own: TradingState, whole: TradingState) -> None:
         uow.ledger.set_system_state(whole, reason="of all", at=datetime.now(UTC))
 
 
-def state_of(one: System) -> TradingState:
-    with one.work() as uow:
-        return uow.ledger.account(one.runtime.account).trading_state
-
-
 def ask(one: System, wish: WindDown) -> None:
     state = TradingState.REDUCING if wish is WindDown.FLATTEN else TradingState.HALTED
     with one.work() as uow:
@@ -92,7 +87,7 @@ def test_a_move_down_never_goes_up(make: Make, start: TradingState, target: Trad
             assert moved is (target.strictness > start.strictness)
         stricter = max(start, target, key=lambda state: state.strictness)
         assert uow.ledger.system_state().trading_state is stricter
-    assert state_of(one) is stricter
+    assert one.trading_state() is stricter
 
 
 def test_a_database_without_a_state_of_the_whole_system_trades_nothing(make: Make, ledger_url: str) -> None:
@@ -235,7 +230,7 @@ def test_a_halt_with_flatten_sells_what_is_held_through_the_kernel_and_then_halt
         trail = uow.ledger.decisions(limit=1, symbol=one.symbol)[0]
     assert closed.close_reason is CloseReason.HALT
     assert trail.proposal.reduce_only
-    assert state_of(one) is TradingState.HALTED
+    assert one.trading_state() is TradingState.HALTED
     assert one.on_venue() == 2
     assert winding_down.wind_down(one.runtime) == []
     assert one.on_venue() == 2
@@ -257,7 +252,7 @@ def test_a_stop_file_keeps_flattening_from_selling_until_it_is_removed(make: Mak
     assert one.on_venue() == 1
     one.runtime.settings.stop_file.unlink()
     winding_down.wind_down(one.runtime)
-    assert (one.on_venue(), state_of(one)) == (2, TradingState.HALTED)
+    assert (one.on_venue(), one.trading_state()) == (2, TradingState.HALTED)
 
 
 class Dying:
@@ -295,7 +290,7 @@ def test_a_flattening_that_dies_at_every_request_sells_once_and_ends_halted(make
             sweeping.sweep(one.runtime)
             one.deliver()
         assert one.on_venue() == 2, step
-        assert state_of(one) is TradingState.HALTED, step
+        assert one.trading_state() is TradingState.HALTED, step
         assert reconciliation.reconcile(one.runtime) == [], step
     assert step > 10
 
@@ -309,7 +304,7 @@ def test_what_a_person_wished_meanwhile_is_not_undone(make: Make) -> None:
             one.runtime.account, TradingState.ACTIVE, reason="", at=datetime.now(UTC)
         )
     assert winding_down.wind_down(one.runtime) == []
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
     assert one.on_venue() == 1
 
 
@@ -337,4 +332,4 @@ def test_a_day_lost_or_a_drawdown_at_its_limit_steps_back(
     equity(one, "1000", NOW - timedelta(minutes=2))
     equity(one, "900", NOW)
     halting.watch_losses(one.runtime)
-    assert state_of(one) is (TradingState.REDUCING if steps_back else TradingState.ACTIVE)
+    assert one.trading_state() is (TradingState.REDUCING if steps_back else TradingState.ACTIVE)

@@ -80,29 +80,24 @@ def failed(one: System, count: int) -> None:
         assert failing.run(f"failure-{uuid4().hex}-{number}").state is RunState.FAILED
 
 
-def state_of(one: System) -> TradingState:
-    with one.work() as uow:
-        return uow.ledger.account(one.runtime.account).trading_state
-
-
 def test_enough_failed_runs_enter_safe_mode_and_only_a_person_leaves_it(make: Make) -> None:
     one = make(error_handling={"safe_mode_errors": 3})
     failed(one, 2)
     halting.watch_failures(one.runtime)
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
     failed(one, 1)
     assert "safe mode" in health.check(one.runtime)["failures"]
     reconciliation.reconcile(one.runtime)
-    assert state_of(one) is TradingState.REDUCING
+    assert one.trading_state() is TradingState.REDUCING
     with one.work() as uow:
         uow.ledger.set_trading_state(
             one.runtime.account, TradingState.ACTIVE, reason="", at=datetime.now(UTC)
         )
     halting.watch_failures(one.runtime)
-    assert state_of(one) is TradingState.ACTIVE  # what the person looked into counts no more
+    assert one.trading_state() is TradingState.ACTIVE  # what the person looked into counts no more
     failed(one, 3)
     halting.watch_failures(one.runtime)
-    assert state_of(one) is TradingState.REDUCING
+    assert one.trading_state() is TradingState.REDUCING
 
 
 def test_safe_mode_never_loosens_a_halt(make: Make) -> None:
@@ -111,16 +106,16 @@ def test_safe_mode_never_loosens_a_halt(make: Make) -> None:
         uow.ledger.set_trading_state(one.runtime.account, TradingState.HALTED, reason="by hand", at=NOW)
     failed(one, 1)
     halting.watch_failures(one.runtime)
-    assert state_of(one) is TradingState.HALTED
+    assert one.trading_state() is TradingState.HALTED
 
 
 def test_orders_that_the_exchange_refuses_enter_safe_mode_too(make: Make, venue: RunningVenue) -> None:
     one = make(error_handling={"safe_mode_errors": 1})
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
     venue.fail("error_before", "POST", "/api/v3/order")
     one.execute(proposal(one).id)
     reconciliation.reconcile(one.runtime)
-    assert state_of(one) is TradingState.REDUCING
+    assert one.trading_state() is TradingState.REDUCING
 
 
 def test_a_healthy_system_is_ok_in_every_part(make: Make) -> None:
@@ -144,7 +139,7 @@ def test_a_reconciliation_without_an_exchange_says_so_and_changes_nothing(
     venue.fail("error_before", "GET", "/api/v3/account")
     with pytest.raises(ExchangeUnavailable):
         reconciliation.reconcile(one.runtime)
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
 
 
 def test_equity_is_cash_and_holdings_at_the_last_price(make: Make) -> None:

@@ -16,7 +16,7 @@ from system import NOW, Died, RunningVenue, System, proposal, running_venue, sys
 
 from alina.domain.decisions import ReasonCode
 from alina.domain.orders import Fill, LedgerOrder, Order, OrderSide, OrderState, OrderType, PlacedOrder
-from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
+from alina.domain.portfolio import CloseReason, TradingState, WindDown
 from alina.errors import ExchangeUnavailable, LedgerError, OrderRejected
 from alina.orchestrator import protection, reconciliation, stops, sweeping, winding_down
 
@@ -58,11 +58,6 @@ def resting(one: System) -> LedgerOrder:
     return known
 
 
-def held(one: System) -> Position | None:
-    with one.work() as uow:
-        return uow.ledger.open_position(one.runtime.account, one.symbol)
-
-
 def closed_as(one: System) -> CloseReason | None:
     with one.work() as uow:
         (trade,) = uow.ledger.closed_trades(account=one.runtime.account)
@@ -71,7 +66,7 @@ def closed_as(one: System) -> CloseReason | None:
 
 def leave(one: System, **changes: Any) -> Any:
     """The agent's wish to sell everything."""
-    quantity = one.exchange.market(one.symbol).quantity_down(held(one).quantity)  # type: ignore[union-attr]
+    quantity = one.exchange.market(one.symbol).quantity_down(one.held().quantity)  # type: ignore[union-attr]
     return proposal(one, OrderSide.SELL, str(quantity), close_reason=CloseReason.AGENT, **changes)
 
 
@@ -221,7 +216,7 @@ def test_winding_down_takes_the_stop_away_and_none_is_placed_meanwhile(make: Mak
     winding_down.wind_down(one.runtime)
     stops.protect(one.runtime)
     assert one.exchange.open_orders(one.symbol) == []
-    assert (held(one) is None) == (wish is WindDown.FLATTEN)
+    assert (one.held() is None) == (wish is WindDown.FLATTEN)
     assert_the_books_agree(one)
 
 
@@ -325,7 +320,7 @@ def test_an_exit_after_a_part_of_the_stop_was_filled_is_denied_and_proposed_anew
     one.deliver()
     assert resting(one).order.quantity == wish.quantity - Decimal("0.4")
     assert one.execute(leave(one).id).verdict == "approved"
-    assert held(one) is None
+    assert one.held() is None
 
 
 def test_a_stop_of_another_size_than_the_position_is_replaced(make: Make, engine: Engine) -> None:
@@ -386,7 +381,7 @@ def test_an_exit_that_dies_anywhere_sells_once_in_the_end(make: Make, when: str,
     if (when, what) == ("before", "submit"):  # it never arrived and is given up: a stop protects what is held
         assert (sales, resting(one).state) == ([], OrderState.OPEN)
     else:
-        assert (sales, held(one)) == ([OrderType.MARKET], None)
+        assert (sales, one.held()) == ([OrderType.MARKET], None)
     assert_the_books_agree(one)
 
 
@@ -419,7 +414,7 @@ def test_a_stop_that_is_reached_is_given_its_time(make: Make) -> None:
 def protect_until_closed(one: System) -> None:
     """Pass after pass, until nothing is held."""
     deadline = time.monotonic() + 200
-    while held(one) is not None:
+    while one.held() is not None:
         assert time.monotonic() < deadline
         stops.protect(one.runtime)
 
@@ -485,7 +480,7 @@ def test_an_exit_takes_a_repriced_sale_away_too(make: Make) -> None:
     one.deliver()
     stops.protect(one.with_parts(exchange=Escaping(one.exchange, "90")).runtime)
     assert one.execute(leave(one).id).verdict == "approved"
-    assert held(one) is None
+    assert one.held() is None
     assert_the_books_agree(one)
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from system import HOLD, NOW, RunningVenue, System, empty, proposal, system
+from system import HOLD, RunningVenue, System, empty, proposal, system
 
 from alina.domain.portfolio import CloseReason, TradingState, WindDown
 from alina.errors import ExchangeRefused
@@ -37,16 +37,6 @@ def closed_as(one: System) -> list[CloseReason | None]:
         return [trade.close_reason for trade in uow.ledger.closed_trades(account=one.runtime.account)]
 
 
-def state_of(one: System) -> TradingState:
-    with one.work() as uow:
-        return uow.ledger.account(one.runtime.account).trading_state
-
-
-def resumed(one: System) -> None:
-    with one.work() as uow:
-        uow.ledger.set_trading_state(one.runtime.account, TradingState.ACTIVE, reason="", at=NOW)
-
-
 @pytest.mark.parametrize(
     ("exits", "reason"),
     [
@@ -66,7 +56,7 @@ def test_its_trades_and_its_worth_are_still_in_the_books(make: Make) -> None:
     before = reconciliation.record_equity(one.runtime)
     assert before.holdings > 100
     assert reconciliation.reconcile(one.runtime) == []
-    assert state_of(one) is TradingState.ACTIVE
+    assert one.trading_state() is TradingState.ACTIVE
 
 
 def test_its_trades_are_in_the_books_when_nothing_is_held_any_more(make: Make) -> None:
@@ -116,11 +106,11 @@ def test_a_symbol_that_the_exchange_lists_no_more_is_a_difference_and_keeps_noth
 
     said = f"{gone}: the exchange refuses to tell its orders and trades"
     assert reconciliation.reconcile(other.runtime) == [said]
-    assert state_of(other) is TradingState.REDUCING
+    assert other.trading_state() is TradingState.REDUCING
     assert 100 < reconciliation.record_equity(other.runtime).holdings < 200
-    resumed(other)
+    other.resume()
     assert reconciliation.reconcile(other.runtime) == []
-    assert state_of(other) is TradingState.ACTIVE
+    assert other.trading_state() is TradingState.ACTIVE
     polling.poll(other.runtime)
     other.deliver()
     assert closed_as(other) == [CloseReason.STOP_LOSS]
