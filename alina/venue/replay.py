@@ -79,8 +79,8 @@ class Replay:
             return self._corners[-1][index]
         third = 3 * passed // self.interval_ms
         start_ms, end_ms = self.interval_ms * third // 3, self.interval_ms * (third + 1) // 3
-        start, end = self._corners[third][index], self._corners[third + 1][index]
-        return self._round(start + (end - start) * (passed - start_ms) / (end_ms - start_ms))  # as `Leg.at`
+        leg = Leg(start_ms, self._corners[third][index], end_ms, self._corners[third + 1][index])
+        return self._round(leg.at(passed))
 
     def as_of(self, now: int) -> int:
         """The price is always that of now."""
