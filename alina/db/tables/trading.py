@@ -138,10 +138,11 @@ class ReservationRow(Base):
         one_of("side", OrderSide),
         above_zero("turnover"),
         both_or_neither("ended_iff_not_held", "state <> 'held'", "ended_at IS NOT NULL"),
-        Index("ix_reservations_ended", "account", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        # times first: any index that begins with the account would seem to serve, and be read whole
         Index("ix_reservations_held", "account", "asset", postgresql_where=text("state = 'held'")),
-        Index(None, "account", "decided_at"),
-        Index(None, "account", "created_at"),
+        Index("ix_reservations_ended", "ended_at", "account", postgresql_where=text("ended_at IS NOT NULL")),
+        Index(None, "decided_at", "account"),
+        Index(None, "created_at", "account"),
     )
 
     decision_id: Mapped[UUID] = mapped_column(ForeignKey("decisions.id"), primary_key=True)
