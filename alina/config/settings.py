@@ -277,6 +277,10 @@ class Risk(Section):
     max_drawdown: Fraction | None = Field(
         Decimal("0.2"), description="of the highest equity, open positions included"
     )
+    max_equity_age: Duration | None = Field(
+        timedelta(minutes=10),
+        description="wall time; while the equity recorded last is older, entries are denied",
+    )
     lookback: Duration = Field(
         timedelta(hours=24), description="market time of the closed trades that the next five count"
     )
@@ -587,6 +591,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "at this market.venue.speed a price is older than risk.max_price_age before it can be used: "
                 "lower the speed or raise max_price_age"
+            )
+        oldest = self.risk.max_equity_age
+        if oldest is not None and oldest < 2 * self.monitoring.reconcile_interval:
+            raise ValueError(
+                "risk.max_equity_age must be at least twice monitoring.reconcile_interval, at which the "
+                "equity is recorded: else entries are denied while all is well"
             )
         if self.resends and self._told_receive_window() >= self.execution.settle_after:
             raise ValueError(

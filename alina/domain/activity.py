@@ -46,9 +46,11 @@ class Activity(Record):
     #: open positions at cost and unsettled entries at what they reserve
     exposure: Decimal
     symbol_exposure: Decimal
-    #: cash and holdings; None: never recorded
+    #: cash and holdings, counted since the newest peak that a person began; None: not recorded since
     equity: Decimal | None
     equity_at: datetime | None
+    #: by the ledger's wall clock, since it was recorded
+    equity_age: timedelta | None
     equity_peak: Decimal | None
     #: the last one before today, else the first of today
     equity_at_day_start: Decimal | None

@@ -129,6 +129,7 @@ class ReasonCode(IntEnum):
     MAX_EXPOSURE = 406
     MAX_SYMBOL_EXPOSURE = 407
     MAX_DRAWDOWN = 408
+    STALE_EQUITY = 409
     COOLDOWN = 501
     POSITION_ALREADY_OPEN = 502
     MAX_OPEN_POSITIONS = 503
@@ -170,6 +171,7 @@ _UNKNOWN = frozenset(
         ReasonCode.UNKNOWN_BOOK,
         ReasonCode.CLOCK_DRIFT,
         ReasonCode.UNKNOWN_BALANCE,
+        ReasonCode.STALE_EQUITY,
     }
 )
 

@@ -111,3 +111,16 @@ class Equity(Record):
     @property
     def total(self) -> Decimal:
         return self.cash + self.holdings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPeak(Record):
+    """A person's word that drawdown and the day's loss are counted from the equity recorded after it."""
+
+    account: str
+    #: of the account's, from 1; 0 is what was counted from before the first
+    number: int
+    reason: str
+    begun_by: str
+    #: by the ledger's wall clock
+    begun_at: datetime

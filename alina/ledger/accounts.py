@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from alina.db.prepared import Prepared
-from alina.db.tables import AccountRow, BalanceRow, EquityRow, SystemStateRow
+from alina.db.tables import AccountRow, BalanceRow, EquityRow, NewPeakRow, SystemStateRow
 from alina.domain.market import Balance, Balances
-from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
+from alina.domain.portfolio import AccountState, Equity, NewPeak, SystemState, TradingState, WindDown
 from alina.ledger.part import Part, first_row, found, locked_account, record_of, values_of
 
 LOCK = Prepared("alina_lock", ("text",), "SELECT FROM accounts WHERE name = $1 FOR NO KEY UPDATE")
@@ -138,25 +138,54 @@ class Accounts(Part):
         return {row.asset: Balance(asset=row.asset, free=row.opening, locked=row.opening * 0) for row in rows}
 
     def record_equity(self, equity: Equity) -> None:
-        """The account's worth at one time; the last word on the same time stays."""
-        values = values_of(equity)
+        """The account's worth at one time; the last word on the same time since a new peak stays."""
+        newest = _newest_peak(equity.account).with_only_columns(NewPeakRow.number).scalar_subquery()
+        values = values_of(equity) | {
+            "peak_number": func.coalesce(newest, 0),
+            "recorded_at": func.clock_timestamp(),
+        }
         self._session.execute(
             insert(EquityRow)
             .values(**values)
-            .on_conflict_do_update(index_elements=["account", "as_of"], set_=values)
+            .on_conflict_do_update(index_elements=["account", "peak_number", "as_of"], set_=values)
         )
+
+    def begin_new_peak(self, account: str, *, reason: str, by: str) -> NewPeak:
+        """Count drawdown and the day's loss from the equity recorded from now on.
+
+        A new peak from which nothing was recorded yet stands: a repeat changes nothing. Raises LedgerError
+        if unknown.
+        """
+        locked_account(self._session, account)
+        newest = self._session.scalar(_newest_peak(account))
+        if newest is None or self._is_counted(newest):
+            number = newest.number + 1 if newest is not None else 1
+            newest = NewPeakRow(account=account, number=number, reason=reason, begun_by=by)
+            self._session.add(newest)
+            self._session.flush()
+        return record_of(NewPeak, newest)
 
     def equity_curve(self, account: str, *, since: datetime | None = None) -> list[Equity]:
         """Its worth over time, oldest first."""
-        query = select(EquityRow).where(EquityRow.account == account).order_by(EquityRow.as_of)
+        query = select(EquityRow).where(EquityRow.account == account)
+        query = query.order_by(EquityRow.as_of, EquityRow.peak_number)
         if since is not None:
             query = query.where(EquityRow.as_of >= since)
         rows = self._session.scalars(query.execution_options(populate_existing=True))
         return [record_of(Equity, row) for row in rows]
 
+    def _is_counted(self, peak: NewPeakRow) -> bool:
+        its_own = (EquityRow.account == peak.account, EquityRow.peak_number == peak.number)
+        return self._session.scalar(select(EquityRow.as_of).where(*its_own).limit(1)) is not None
+
     def _balance_rows(self, account: str) -> list[BalanceRow]:
         query = select(BalanceRow).where(BalanceRow.account == account).order_by(BalanceRow.asset)
         return list(self._session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _newest_peak(account: str) -> Select[NewPeakRow]:
+    own = select(NewPeakRow).where(NewPeakRow.account == account)
+    return own.order_by(NewPeakRow.number.desc()).limit(1)
 
 
 def in_force(name: str, row: tuple[Any, ...] | None) -> AccountState:

@@ -72,9 +72,6 @@ WITH recent AS (
                AND closed_at > coalesce((SELECT max(closed_at) FROM closed WHERE pnl >= 0), '-infinity')
            ) AS losses
     FROM closed
-), worth AS (
-    SELECT as_of, cash + holdings AS total
-    FROM equity WHERE account = $1 ORDER BY as_of DESC LIMIT 1
 )
 SELECT {STATES},
        {", ".join(f"open_one.{name}" for name in _POSITION)},
@@ -83,18 +80,24 @@ SELECT {STATES},
         WHERE account = $1 AND created_at > (SELECT clock_timestamp() - interval '1 minute')
         AND created_at <= 'infinity'),
        latest.volume, results.today, exposed.positions, exposed.total, exposed.in_symbol,
-       (SELECT total FROM worth), (SELECT as_of FROM worth),
-       (SELECT cash + holdings FROM equity WHERE account = $1
-        ORDER BY account DESC, cash + holdings DESC LIMIT 1),
+       worth.total, worth.as_of, worth.age,
+       (SELECT cash + holdings FROM equity WHERE account = $1 AND peak_number = newest.peak
+        ORDER BY cash + holdings DESC LIMIT 1),
        coalesce(
-           (SELECT cash + holdings FROM equity WHERE account = $1 AND as_of < $7
+           (SELECT cash + holdings FROM equity WHERE account = $1 AND peak_number = newest.peak AND as_of < $7
             ORDER BY as_of DESC LIMIT 1),
-           (SELECT cash + holdings FROM equity WHERE account = $1 ORDER BY as_of LIMIT 1)),
+           (SELECT cash + holdings FROM equity WHERE account = $1 AND peak_number = newest.peak
+            ORDER BY as_of LIMIT 1)),
        results.stops, results.symbol_stops, results.losses, results.symbol_trades, results.symbol_return,
        EXISTS (SELECT FROM balances WHERE account = $1),
        (SELECT content_hash FROM proposals WHERE id = $12
         AND NOT EXISTS (SELECT FROM decisions WHERE proposal_id = $12))
 FROM latest, reserved, exposed, results, accounts a
+CROSS JOIN LATERAL (SELECT coalesce(max(number), 0) AS peak FROM new_peaks WHERE account = $1) newest
+LEFT JOIN LATERAL (
+    SELECT as_of, cash + holdings AS total, clock_timestamp() - recorded_at AS age
+    FROM equity WHERE account = $1 AND peak_number = newest.peak ORDER BY as_of DESC LIMIT 1
+) worth ON true
 LEFT JOIN system_state s ON s.singleton
 LEFT JOIN positions open_one
     ON open_one.account = a.name AND open_one.symbol = $3 AND open_one.closed_at IS NULL
@@ -188,6 +191,7 @@ _FIGURES = (
     "symbol_exposure",
     "equity",
     "equity_at",
+    "equity_age",
     "equity_peak",
     "equity_at_day_start",
     "stop_losses",

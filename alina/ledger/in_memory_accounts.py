@@ -1,13 +1,13 @@
 """Accounts, prompts and runs of a ledger in memory."""
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from alina.domain.market import Balance, Balances
-from alina.domain.portfolio import AccountState, Equity, SystemState, TradingState, WindDown
+from alina.domain.portfolio import AccountState, Equity, NewPeak, SystemState, TradingState, WindDown
 from alina.domain.runs import PromptRevision, Run, RunState, prompt_sha256
 from alina.errors import LedgerError
 from alina.ledger.accounts import Accounts, in_force
@@ -88,15 +88,31 @@ class InMemoryAccounts(Accounts):
         if before is None:
             insort(history.times, equity.as_of)
         history.by_time[equity.as_of] = equity
+        history.recorded_at[equity.as_of] = self._rows.wall()
         if history.peak is None or equity.total >= history.peak:
             history.peak = equity.total
         elif before is not None and before.total == history.peak:  # the highest was taken back
             history.peak = max(one.total for one in history.by_time.values())
 
+    def begin_new_peak(self, account: str, *, reason: str, by: str) -> NewPeak:
+        self._account(account)
+        rows, newest = self._rows, self._rows.new_peaks.get(account)
+        counted = rows.equity.get(account, EquityHistory())
+        if newest is not None and not counted.times:
+            return newest
+        rows.past_equity.setdefault(account, []).extend(counted.by_time[one] for one in counted.times)
+        rows.equity[account] = EquityHistory()
+        number = newest.number + 1 if newest is not None else 1
+        rows.new_peaks[account] = NewPeak(
+            account=account, number=number, reason=reason, begun_by=by, begun_at=rows.wall()
+        )
+        return rows.new_peaks[account]
+
     def equity_curve(self, account: str, *, since: datetime | None = None) -> list[Equity]:
         history = self._rows.equity.get(account, EquityHistory())
-        first = 0 if since is None else bisect_left(history.times, since)
-        return [history.by_time[moment] for moment in history.times[first:]]
+        curve = [*self._rows.past_equity.get(account, ()), *(history.by_time[one] for one in history.times)]
+        curve.sort(key=lambda one: one.as_of)
+        return [one for one in curve if since is None or one.as_of >= since]
 
     def _account(self, name: str) -> AccountFields:
         return found(self._rows.accounts.get(name), f"account {name!r}")

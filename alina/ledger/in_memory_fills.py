@@ -312,11 +312,12 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
     def _worth(self, account: str, day: datetime) -> dict[str, object]:
         history = self._rows.equity.get(account, EquityHistory())
         if not history.times:
-            return dict.fromkeys(("equity", "equity_at", "equity_peak", "equity_at_day_start"))
+            return dict.fromkeys(("equity", "equity_at", "equity_age", "equity_peak", "equity_at_day_start"))
         before_today = max(bisect_left(history.times, day) - 1, 0)
         return {
             "equity": history.by_time[history.times[-1]].total,
             "equity_at": history.times[-1],
+            "equity_age": self._rows.wall() - history.recorded_at[history.times[-1]],
             "equity_peak": history.peak,
             "equity_at_day_start": history.by_time[history.times[before_today]].total,
         }

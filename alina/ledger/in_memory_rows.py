@@ -14,7 +14,15 @@ from alina.domain.decisions import Approval, Decision, Proposal
 from alina.domain.evaluation import Evaluation
 from alina.domain.market import Balance, Market
 from alina.domain.orders import Fill, LedgerOrder, Order, OrderSide
-from alina.domain.portfolio import AccountState, Equity, Position, SystemState, TradingState, WindDown
+from alina.domain.portfolio import (
+    AccountState,
+    Equity,
+    NewPeak,
+    Position,
+    SystemState,
+    TradingState,
+    WindDown,
+)
 from alina.domain.runs import PromptRevision, Run
 
 _R = TypeVar("_R", bound=Base)
@@ -93,9 +101,11 @@ class RecordedFill:
 
 @dataclass(slots=True)
 class EquityHistory:
-    """An account's worth over time, with its highest."""
+    """An account's worth over time since its newest peak was begun, with its highest."""
 
     by_time: dict[datetime, Equity] = field(default_factory=dict)
+    #: wall times
+    recorded_at: dict[datetime, datetime] = field(default_factory=dict)
     #: the keys in order
     times: list[datetime] = field(default_factory=list)
     peak: Decimal | None = None
@@ -115,6 +125,9 @@ class Rows:
     accounts: dict[str, AccountFields] = field(default_factory=dict)
     account_states: dict[str, AccountState] = field(default_factory=dict)
     equity: dict[str, EquityHistory] = field(default_factory=dict)
+    #: what new peaks have left behind
+    past_equity: dict[str, list[Equity]] = field(default_factory=dict)
+    new_peaks: dict[str, NewPeak] = field(default_factory=dict)
     revisions: dict[UUID, PromptRevision] = field(default_factory=dict)
     active: dict[str, UUID] = field(default_factory=dict)
     runs: dict[UUID, Run] = field(default_factory=dict)

@@ -81,6 +81,29 @@ def known_book(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> OrderB
     return book
 
 
+def known_equity(snapshot: Snapshot, limits: Limits) -> Decimal:
+    """What the account is worth, recorded lately and not in a time to come. Raises Unknown."""
+    activity, most = known_activity(snapshot), limits.max_equity_age
+    equity = known(activity.equity, "the equity")
+    if most is None:
+        return equity
+    age, at = known(activity.equity_age, "the equity's age"), known(activity.equity_at, "the equity's time")
+    ahead = max(at - snapshot.now, -age)
+    drift = most if limits.max_clock_drift is None else limits.max_clock_drift
+    if ahead > drift:
+        raise Unknown(
+            ReasonCode.STALE_EQUITY,
+            f"equity of {at} lies {ahead} ahead of now, limit {drift}: set the clock right, or leave that "
+            "equity behind by `alina resume --new-peak`",
+        )
+    if age > most:
+        raise Unknown(
+            ReasonCode.STALE_EQUITY,
+            f"equity was recorded {age} ago, limit {most}: look in `alina status` why nobody reconciles",
+        )
+    return equity
+
+
 def is_protective(proposal: Proposal) -> bool:
     """An exit that a price, a clock or a person decided, not an agent."""
     return proposal.reduce_only and proposal.close_reason not in _AGENTS_OWN

@@ -30,6 +30,8 @@ class Limits(Record):
     max_symbol_exposure: Decimal | None = None
     #: fraction of the highest equity recorded
     max_drawdown: Decimal | None = None
+    #: wall time since that equity was recorded by which loss and drawdown are judged
+    max_equity_age: timedelta | None = None
     max_stop_losses: int | None = None
     max_symbol_stop_losses: int | None = None
     max_losses_in_a_row: int | None = None

@@ -102,9 +102,13 @@ def open_account(runtime: Runtime) -> None:
     """Balances and a worth, without which the kernel denies."""
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(runtime.account, runtime.exchange.balances(), at=NOON)
-        uow.ledger.record_equity(
-            Equity(account=runtime.account, as_of=NOON, cash=Decimal(10_000), holdings=Decimal(0))
-        )
+    record_worth(runtime, NOON)
+
+
+def record_worth(runtime: Runtime, at: datetime) -> None:
+    worth = Equity(account=runtime.account, as_of=at, cash=Decimal(10_000), holdings=Decimal(0))
+    with runtime.unit_of_work() as uow:
+        uow.ledger.record_equity(worth)
 
 
 @dataclass(frozen=True)
@@ -296,5 +300,6 @@ def _deciding(
 
     def next_day() -> None:
         exchange.now += timedelta(days=1)
+        record_worth(runtime, exchange.now)
 
     return Work(one, settle, next_day)

@@ -28,6 +28,7 @@ QUIET = (
     CONFIG.replace("speed: '3600'", "speed: '1'")
     .replace("poll_interval: 500ms", "poll_interval: 1h")
     .replace("reconcile_interval: 1s", "reconcile_interval: 1h")
+    .replace("max_price_age: 24h", "max_price_age: 24h, max_equity_age: 24h")
     .replace("sweep_interval: 2s", "sweep_interval: 1h")
     .replace("cooldown: 1m", "cooldown: 1ms")
     .replace("execution: {concurrency: 1,", "execution: {concurrency: 4,")

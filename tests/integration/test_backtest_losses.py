@@ -55,7 +55,7 @@ def series(seed: int, bars: int = 220) -> Series:
 
 def world(risk: dict[str, str | None], *seeds: int) -> tuple[World, list[object]]:
     """A world of the rule agent, and what its kernel will have been told at every review."""
-    limits = {"cooldown": "1m", "max_trade_amount": "4000", **UNLIMITED, **risk}
+    limits = {"cooldown": "1m", "max_trade_amount": "4000", "max_equity_age": "20m", **UNLIMITED, **risk}
     settings = Settings(**SETTINGS, risk=limits)  # type: ignore[arg-type]  # plain values, as in config.yaml
     made = make_world(settings, {f"C{seed}/USDT": series(seed) for seed in seeds}, agent="rule")
     told: list[object] = []
@@ -95,6 +95,7 @@ def test_the_ticks_that_are_left_out_change_nothing(
     assert outcome.stepped_back == whole.stepped_back
     assert told == whole_told
     assert bool(outcome.stepped_back) is bool(risk)
+    assert "STALE_EQUITY" not in {one.reason for one in outcome.denied}
     assert len(outcome.trades) > 2
 
 

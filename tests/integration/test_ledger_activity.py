@@ -1,16 +1,19 @@
 """What the kernel is told of an account is the same from Postgres and from the ledger in memory."""
 
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from ledger_cases import HOUR, MARKET, NOON, SYMBOL, approve, claim, fill, placed, proposal, trade
 
 from alina.domain.activity import ActivityQuery
 from alina.domain.market import Balance
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Equity
+from alina.errors import LedgerError
 from alina.ledger import Ledger
+from alina.ledger.in_memory import InMemoryLedger
 
 
 def query(hours: int, side: OrderSide = OrderSide.BUY) -> ActivityQuery:
@@ -23,6 +26,10 @@ def query(hours: int, side: OrderSide = OrderSide.BUY) -> ActivityQuery:
         lookback=24 * HOUR,
         recent=2 * HOUR,
     )
+
+
+def worth(hours: int, total: str) -> Equity:
+    return Equity(account="main", as_of=NOON + hours * HOUR, cash=Decimal(total), holdings=Decimal(0))
 
 
 def traded(ledger: Ledger, hours: int, price: str, reason: CloseReason) -> None:
@@ -73,8 +80,7 @@ def test_what_is_held_reserved_and_turned_over_is_counted_once(ledger: Ledger) -
 
 def test_the_worth_has_a_peak_and_a_beginning_of_the_day(ledger: Ledger) -> None:
     for hours, total in ((-14, "1000"), (-13, "1100"), (-5, "1050"), (-1, "1040")):
-        moment = NOON + hours * HOUR
-        ledger.record_equity(Equity(account="main", as_of=moment, cash=Decimal(total), holdings=Decimal(0)))
+        ledger.record_equity(worth(hours, total))
     ledger.record_balances(
         "main", {"USDT": Balance(asset="USDT", free=Decimal(1), locked=Decimal(0))}, at=NOON
     )
@@ -82,3 +88,77 @@ def test_the_worth_has_a_peak_and_a_beginning_of_the_day(ledger: Ledger) -> None
     assert (activity.equity, activity.equity_at) == (1040, NOON - HOUR)
     assert (activity.equity_peak, activity.equity_at_day_start) == (1100, 1100)
     assert activity.has_balances
+
+
+def test_the_age_of_the_equity_is_counted_by_the_wall_from_its_last_recording(ledger: Ledger) -> None:
+    ledger.record_equity(worth(-9, "1000"))
+    first, second = (ledger.activity(query(0)).equity_age for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert timedelta(0) <= first <= second < HOUR
+
+
+def test_in_memory_too_an_equity_that_is_recorded_again_is_new() -> None:
+    wall = [NOON]
+    ledger = InMemoryLedger(wall=lambda: wall[0])
+    ledger.ensure_account("main")
+    ledger.record_equity(worth(0, "1000"))
+
+    def age_after(hours: int) -> timedelta | None:
+        wall[0] += hours * HOUR
+        return ledger.activity(query(0)).equity_age
+
+    assert age_after(3) == 3 * HOUR
+    ledger.record_equity(worth(0, "1000"))
+    ledger.record_equity(worth(-1, "900"))
+    assert age_after(1) == HOUR
+
+
+def counted(ledger: Ledger) -> tuple[Decimal | datetime | None, ...]:
+    one = ledger.activity(query(0))
+    return one.equity, one.equity_at, one.equity_peak, one.equity_at_day_start
+
+
+def test_from_a_new_peak_on_only_the_equity_recorded_after_it_counts(ledger: Ledger) -> None:
+    for hours, total in ((-14, "1000"), (-2, "900")):
+        ledger.record_equity(worth(hours, total))
+    assert counted(ledger) == (900, NOON - 2 * HOUR, 1000, 1000)
+    ledger.begin_new_peak("main", reason="withdrew 500", by="dana")
+    assert counted(ledger) == (None, None, None, None)
+    assert ledger.activity(query(0)).equity_age is None
+    ledger.record_equity(worth(-1, "400"))
+    assert counted(ledger) == (400, NOON - HOUR, 400, 400)
+    ledger.record_equity(worth(0, "390"))
+    assert counted(ledger) == (390, NOON, 400, 400)
+    assert [one.total for one in ledger.equity_curve("main")] == [1000, 900, 400, 390]
+    assert [one.total for one in ledger.equity_curve("main", since=NOON - HOUR)] == [400, 390]
+
+
+def test_a_new_peak_from_which_nothing_was_recorded_yet_stands(ledger: Ledger) -> None:
+    ledger.record_equity(worth(-1, "1000"))
+    first = ledger.begin_new_peak("main", reason="withdrew 500", by="dana")
+    assert (first.number, first.reason, first.begun_by) == (1, "withdrew 500", "dana")
+    assert ledger.begin_new_peak("main", reason="once more", by="eve") == first
+    ledger.record_equity(worth(0, "500"))
+    second = ledger.begin_new_peak("main", reason="deposited 500", by="eve")
+    assert (second.number, second.reason) == (2, "deposited 500")
+    assert counted(ledger) == (None, None, None, None)
+
+
+def test_an_equity_of_the_same_time_counts_for_the_new_peak(ledger: Ledger) -> None:
+    """Where a replayed market has ended its time stands still."""
+    ledger.record_equity(worth(0, "1000"))
+    ledger.begin_new_peak("main", reason="withdrew 500", by="dana")
+    ledger.record_equity(worth(0, "500"))
+    assert counted(ledger) == (500, NOON, 500, 500)
+    assert ledger.equity_curve("main") == [worth(0, "1000"), worth(0, "500")]
+
+
+def test_a_new_peak_is_of_one_account_that_is_known(ledger: Ledger) -> None:
+    ledger.ensure_account("other")
+    ledger.record_equity(worth(0, "1000"))
+    ledger.record_equity(replace(worth(0, "2000"), account="other"))
+    ledger.begin_new_peak("other", reason="withdrew", by="dana")
+    assert counted(ledger)[0] == 1000
+    with pytest.raises(LedgerError, match="nobody"):
+        ledger.begin_new_peak("nobody", reason="withdrew", by="dana")

@@ -59,7 +59,12 @@ def settings_of(home: Path, timeframe: str, **sections: dict[str, Any]) -> Setti
             **sections.pop("trading", {}),
         },
         # both are measured on the wall clock, which stands still beside this market
-        "risk": {"max_order_rate": None, "max_clock_drift": None, **sections.pop("risk", {})},
+        "risk": {
+            "max_order_rate": None,
+            "max_clock_drift": None,
+            "max_equity_age": "8h",
+            **sections.pop("risk", {}),
+        },
         "monitoring": {"reconcile_interval": "4h"},
         # a busy machine may be slow, and a stop that is stuck is seen to at once: wall time says nothing here
         "execution": {"stop_patience": "1ms", "settle_after": "2m"},

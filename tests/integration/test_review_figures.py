@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from ledger_cases import HOUR
 from ledger_cases import proposal as wish
+from sqlalchemy import text
 from still_exchange import NOW, StillExchange, still_runtime
 from system import UNLIMITED, candle, empty
 
@@ -22,6 +23,13 @@ def make(url: str, **limits: object) -> Runtime:
     empty(url)
     settings = Settings(risk={**UNLIMITED, "cooldown": "1ms", **limits})  # type: ignore[arg-type]
     return still_runtime(settings, url, StillExchange())
+
+
+def record_worth(runtime: Runtime, worth: str = "1000") -> None:
+    with runtime.unit_of_work() as uow:
+        uow.ledger.record_equity(
+            Equity(account="main", as_of=runtime.clock.now(), cash=Decimal(worth), holdings=Decimal(0))
+        )
 
 
 def reason(runtime: Runtime, after: timedelta = timedelta(0)) -> ReasonCode | None:
@@ -47,6 +55,37 @@ def test_volume_is_known_only_while_candles_come_in(ledger_url: str) -> None:
 def test_a_days_loss_is_not_guessed_before_the_equity_was_ever_recorded(ledger_url: str) -> None:
     runtime = make(ledger_url, max_daily_loss="10")
     assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
+    record_worth(runtime)
+    assert reason(runtime) is None
+
+
+def test_an_equity_recorded_too_long_ago_is_none_until_it_is_recorded_again(ledger_url: str) -> None:
+    runtime = make(ledger_url, max_drawdown="0.1", max_equity_age="1h")
+    record_worth(runtime)
     with runtime.unit_of_work() as uow:
-        uow.ledger.record_equity(Equity(account="main", as_of=NOW, cash=Decimal(1000), holdings=Decimal(0)))
+        uow.ledger._session.execute(text("UPDATE equity SET recorded_at = recorded_at - interval '2 hours'"))
+    assert reason(runtime) is ReasonCode.STALE_EQUITY
+    record_worth(runtime)
+    assert reason(runtime) is None
+
+
+def test_a_market_whose_time_runs_ahead_of_the_walls_ages_no_equity(ledger_url: str) -> None:
+    runtime = make(ledger_url, max_drawdown="0.1", max_equity_age="1h")
+    record_worth(runtime)
+    assert reason(runtime, 50 * HOUR) is None
+
+
+def test_an_equity_of_a_market_time_to_come_is_none_until_a_new_peak_leaves_it_behind(
+    ledger_url: str,
+) -> None:
+    runtime = make(ledger_url, max_drawdown="0.1")
+    runtime.exchange.now = NOW + HOUR  # type: ignore[attr-defined]
+    record_worth(runtime)
+    runtime.exchange.now = NOW  # type: ignore[attr-defined]
+    record_worth(runtime)
+    assert reason(runtime) is ReasonCode.STALE_EQUITY
+    with runtime.unit_of_work() as uow:
+        uow.ledger.begin_new_peak("main", reason="the clock was wrong", by="a person")
+    assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
+    record_worth(runtime)
     assert reason(runtime) is None

@@ -240,3 +240,11 @@ def test_settings_never_change(config: Path) -> None:
     config.write_text("")
     with pytest.raises(ValueError, match="frozen"):
         load_settings(config).risk.cooldown = timedelta(0)  # type: ignore[misc]
+
+
+def test_an_equity_may_be_older_than_two_reconciliations_take(config: Path) -> None:
+    config.write_text("risk: {max_equity_age: 59s}\n")
+    assert "at least twice monitoring.reconcile_interval" in refusal(config)
+    for fitting in ("60s", "null"):
+        config.write_text(f"risk: {{max_equity_age: {fitting}}}\n")
+        load_settings(config)

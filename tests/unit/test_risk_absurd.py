@@ -29,6 +29,7 @@ STRICT = limited(
     max_exposure=D(1000),
     max_symbol_exposure=D(1000),
     max_drawdown=D("0.2"),
+    max_equity_age=MINUTE,
     max_stop_losses=5,
     max_symbol_stop_losses=5,
     max_losses_in_a_row=5,
@@ -60,7 +61,6 @@ UNREAD = {
     "locked",
     "last",
     "maker_fee",
-    "equity_at",
     "has_balances",
     "cost",
 }

@@ -29,6 +29,7 @@ ACTIVITY = Activity(
     symbol_exposure=Decimal(0),
     equity=Decimal(10000),
     equity_at=NOW,
+    equity_age=timedelta(0),
     equity_peak=Decimal(10000),
     equity_at_day_start=Decimal(10000),
     stop_losses=0,
@@ -115,6 +116,30 @@ EDGES: dict[str, tuple[Limits, Snapshot, Snapshot, ReasonCode]] = {
         having(equity=D("9000.01")),
         having(equity=D(9000)),
         ReasonCode.MAX_DRAWDOWN,
+    ),
+    "age of the equity that the day's loss rests on": (
+        limited(max_daily_loss=D(50), max_equity_age=MINUTE),
+        having(equity_age=MINUTE),
+        having(equity_age=MINUTE + timedelta(microseconds=1)),
+        ReasonCode.STALE_EQUITY,
+    ),
+    "age of the equity that the drawdown rests on": (
+        limited(max_drawdown=D("0.1"), max_equity_age=MINUTE),
+        having(equity_age=MINUTE),
+        having(equity_age=MINUTE + timedelta(microseconds=1)),
+        ReasonCode.STALE_EQUITY,
+    ),
+    "an equity of a time to come": (
+        limited(max_drawdown=D("0.1"), max_equity_age=10 * MINUTE, max_clock_drift=MINUTE),
+        having(equity_at=NOW + MINUTE),
+        having(equity_at=NOW + MINUTE + timedelta(microseconds=1)),
+        ReasonCode.STALE_EQUITY,
+    ),
+    "an equity recorded in a time to come": (
+        limited(max_drawdown=D("0.1"), max_equity_age=MINUTE),
+        having(equity_age=-MINUTE),
+        having(equity_age=-MINUTE - timedelta(microseconds=1)),
+        ReasonCode.STALE_EQUITY,
     ),
     "stop losses": (
         limited(max_stop_losses=2),
@@ -241,6 +266,23 @@ def test_a_peak_without_equity_or_equity_without_a_peak_denies() -> None:
     limits = limited(max_drawdown=Decimal("0.1"))
     for figures in ({"equity": None}, {"equity_peak": None}, {"equity_peak": Decimal(0)}):
         assert reason(buy(), having(**figures), limits) is ReasonCode.UNKNOWN_FIGURE
+
+
+def test_an_equity_too_old_holds_no_exit_back_and_no_entry_whose_limits_do_not_rest_on_it() -> None:
+    stale = having(equity_age=timedelta(days=1))
+    limits = limited(max_daily_loss=Decimal(50), max_drawdown=Decimal("0.1"), max_equity_age=MINUTE)
+    exits = replace(stale, position=HOLDING.position)
+    assert reason(buy(), stale, limits) is ReasonCode.STALE_EQUITY
+    for why in (CloseReason.AGENT, CloseReason.STOP_LOSS, CloseReason.HALT):
+        assert reason(sell("2", close_reason=why), exits, limits) is None
+    assert reason(buy(), stale, limited(max_equity_age=MINUTE)) is None
+
+
+def test_an_equity_too_old_is_denied_with_its_age_and_what_to_look_at() -> None:
+    limits = limited(max_drawdown=Decimal("0.1"), max_equity_age=MINUTE)
+    verdict = kernel.review(buy(), having(equity_age=2 * MINUTE), limits)
+    assert isinstance(verdict, Denied)
+    assert "recorded 0:02:00 ago, limit 0:01:00: look in `alina status`" in verdict.message
 
 
 @pytest.mark.parametrize("sides", [("", "100x9"), ("99x9", ""), ("101x9", "100x9"), ("0x9", "100x9")])

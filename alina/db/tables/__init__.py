@@ -1,6 +1,6 @@
 """Every table, on one metadata: `Base.metadata`."""
 
-from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow, SystemStateRow
+from alina.db.tables.accounts import AccountRow, BalanceRow, EquityRow, NewPeakRow, SystemStateRow
 from alina.db.tables.base import Base
 from alina.db.tables.learning import EvaluationRow, ExperimentCaseRow, ExperimentRow
 from alina.db.tables.market import EMBEDDING_DIMENSIONS, CandleRow, FactRow
@@ -39,6 +39,7 @@ __all__ = [
     "ModelCallRow",
     "ModelRow",
     "ModelSpendingRow",
+    "NewPeakRow",
     "OrderRow",
     "PositionRow",
     "PromptRevisionRow",

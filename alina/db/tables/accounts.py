@@ -3,10 +3,10 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from alina.db.tables.base import Base, finite, named, one_of
+from alina.db.tables.base import Base, at_least, finite, named, one_of
 from alina.domain.portfolio import TradingState, WindDown
 
 
@@ -55,12 +55,36 @@ class EquityRow(Base):
 
     __tablename__ = "equity"
     __table_args__ = (
+        PrimaryKeyConstraint("account", "peak_number", "as_of"),
         finite("cash"),
         finite("holdings"),
-        Index("ix_equity_account_total", "account", text("(cash + holdings)")),
+        at_least(0, "peak_number"),
+        Index("ix_equity_account_total", "account", "peak_number", text("(cash + holdings)")),
+    )
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"))
+    as_of: Mapped[datetime]
+    cash: Mapped[Decimal]
+    holdings: Mapped[Decimal]
+    #: of the newest peak that was begun by then; 0: of none
+    peak_number: Mapped[int] = mapped_column(server_default=text("0"))
+    #: wall time
+    recorded_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class NewPeakRow(Base):
+    """A person's word that only the equity recorded after it counts. A trigger: it never changes."""
+
+    __tablename__ = "new_peaks"
+    __table_args__ = (
+        at_least(1, "number"),
+        CheckConstraint("length(reason) BETWEEN 1 AND 1000", name="reason"),
+        named("begun_by"),
     )
 
     account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), primary_key=True)
-    as_of: Mapped[datetime] = mapped_column(primary_key=True)
-    cash: Mapped[Decimal]
-    holdings: Mapped[Decimal]
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+    begun_by: Mapped[str]
+    #: wall time
+    begun_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

@@ -9,6 +9,7 @@ from alina.risk.amounts import (
     known,
     known_activity,
     known_count,
+    known_equity,
     notional,
     order_limit,
     worst_notional,
@@ -44,11 +45,11 @@ def max_daily_volume(proposal: Proposal, snapshot: Snapshot, limits: Limits, mos
 
 
 @entry_limit("max_daily_loss")
-def max_daily_loss(_: Proposal, snapshot: Snapshot, __: Limits, most: Decimal) -> Denied | None:
+def max_daily_loss(_: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """No entry once the day has lost this much: by closed trades, or by equity since it began."""
     activity = known_activity(snapshot)
     start = known(activity.equity_at_day_start, "the equity at the day's start")
-    lost = max(-activity.pnl_today, start - known(activity.equity, "the equity"))
+    lost = max(-activity.pnl_today, start - known_equity(snapshot, limits))
     if lost >= most:
         return deny(ReasonCode.MAX_DAILY_LOSS, f"lost {lost} today, limit {most}")
     return None
@@ -78,10 +79,10 @@ def max_symbol_exposure(
 
 
 @entry_limit("max_drawdown")
-def max_drawdown(_: Proposal, snapshot: Snapshot, __: Limits, most: Decimal) -> Denied | None:
+def max_drawdown(_: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """No entry once equity, open positions included, is this fraction below its highest."""
-    activity = known_activity(snapshot)
-    equity, peak = known(activity.equity, "the equity"), known(activity.equity_peak, "the equity's peak")
+    equity = known_equity(snapshot, limits)
+    peak = known(known_activity(snapshot).equity_peak, "the equity's peak")
     if peak <= 0:
         return deny(ReasonCode.UNKNOWN_FIGURE, f"the highest equity recorded is {peak}")
     drawdown = (peak - equity) / peak
