@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from getpass import getuser
 from typing import Annotated
 
+import structlog
 import typer
 
 from alina.cli.options import settings_of
 from alina.cli.output import AsJson, print_json, say
 from alina.config import Settings
-from alina.domain.portfolio import AccountState, TradingState, WindDown
+from alina.domain.portfolio import AccountState, NewPeak, TradingState, WindDown
 from alina.errors import (
     AlinaError,
     BrokerUnavailable,
@@ -24,6 +26,7 @@ from alina.errors import (
 #: wall seconds in which the execution process usually cancels and sells what it can
 _WIND_DOWN_WITHIN = 15.0
 _POLL = 0.1
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class _Stopped:
     stop_file: bool
     #: orders and positions that are left; None: nobody asked for them
     remaining: list[str] | None = None
+    #: None: nobody asked for one
+    new_peak: NewPeak | None = None
 
 
 def halt(
@@ -78,30 +83,60 @@ def halt(
 def resume(
     context: typer.Context,
     system: Annotated[bool, typer.Option("--system", help="Every account of this database.")] = False,
+    new_peak: Annotated[
+        bool,
+        typer.Option("--new-peak", help="Count drawdown and the day's loss from the next equity recorded."),
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Of the new peak; stands in the ledger and in the log.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Whose word it is. Default: the operating system's user.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Trade again.
 
-    After `alina halt`, or after the system has stepped back by itself. Removes the stop-file.
+    After `alina halt`, or after the system has stepped back by itself. Removes the stop-file. After a
+    withdrawal or a deposit say --new-peak: else what was withdrawn counts as lost. Entries then wait for
+    the next reconciliation, and results of trades closed today count as before.
 
-    Example: alina resume
+    Example: alina resume --new-peak --reason "withdrew 5000 USDT"
     """
     from alina.cli.database import open_ledger
 
     settings, at = settings_of(context), datetime.now(UTC)
     name = settings.system.account
+    _refuse_misfits(new_peak=new_peak, system=system, reason=reason, by=by)
     with open_ledger(settings) as ledger:
         before = ledger.lock_account(name)
+        begun = None
+        if new_peak:
+            begun = ledger.begin_new_peak(name, reason=reason or "by hand", by=by or getuser())
         if system:
             ledger.set_system_state(TradingState.ACTIVE, reason="", at=at)
         else:
             ledger.set_trading_state(name, TradingState.ACTIVE, reason="", at=at)
         now = ledger.account(name)
+    if begun is not None:
+        log.warning("new peak", account=name, number=begun.number, reason=begun.reason, by=begun.begun_by)
     with suppress(FileNotFoundError):
         settings.stop_file.unlink()
         if not as_json:
             say(f"removed {settings.stop_file}")
-    _show(settings, before, now, as_json)
+    _show(settings, before, now, as_json, new_peak=begun)
+
+
+def _refuse_misfits(*, new_peak: bool, system: bool, reason: str | None, by: str | None) -> None:
+    if new_peak and system:
+        raise ConfigError("each account has a peak of its own: say --new-peak without --system")
+    for option, given, most in (("--reason", reason, 1000), ("--by", by, 200)):
+        if given is None:
+            continue
+        if not new_peak:
+            raise ConfigError(f"{option} is of a new peak: say --new-peak too, or leave it out")
+        if not given.strip() or len(given) > most:
+            raise ConfigError(f"{option} must say something, in at most {most} characters")
 
 
 def _halt(settings: Settings, wish: WindDown, reason: str, system: bool) -> tuple[AccountState, AccountState]:
@@ -215,6 +250,7 @@ def _show(
     now: AccountState,
     as_json: bool,
     remaining: list[str] | None = None,
+    new_peak: NewPeak | None = None,
 ) -> None:
     shown = _Stopped(
         account=now.name,
@@ -223,11 +259,14 @@ def _show(
         reason=now.reason,
         stop_file=settings.stop_file.exists(),
         remaining=remaining,
+        new_peak=new_peak,
     )
     if as_json:
         print_json(shown)
         return
     why = f" ({now.reason})" if now.reason else ""
     say(f"{now.name}: {before.trading_state.value} -> {now.trading_state.value}{why}")
+    if new_peak is not None:
+        say(f"new peak {new_peak.number}: drawdown and the day's loss count from the next equity recorded")
     for line in remaining or ():
         say(f"remains     {line}")

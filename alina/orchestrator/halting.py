@@ -71,12 +71,14 @@ def watch_failures(runtime: Runtime) -> None:
 
 def watch_losses(runtime: Runtime) -> None:
     """Step back once the day's loss or the drawdown is at its limit."""
-    reason = lost_too_much(runtime)
-    if reason is not None:
-        step_back(runtime, reason)
+    with runtime.unit_of_work() as uow:
+        uow.ledger.lock_account(runtime.account)  # nobody begins a new peak between the figures and the step
+        reason = lost_too_much(runtime, uow)
+        if reason is not None:
+            move_down(uow, runtime.account, TradingState.REDUCING, reason=reason, at=datetime.now(UTC))
 
 
-def lost_too_much(runtime: Runtime) -> str | None:
+def lost_too_much(runtime: Runtime, uow: UnitOfWork) -> str | None:
     """Why the losses call for a step back, if they do: by the figures and limits of the kernel."""
     limits, symbol = runtime.settings.risk, runtime.settings.market.symbols[0]
     query = ActivityQuery(
@@ -88,8 +90,7 @@ def lost_too_much(runtime: Runtime) -> str | None:
         lookback=limits.lookback,
         recent=limits.cooldown,
     )
-    with runtime.unit_of_work() as uow:
-        activity = uow.ledger.activity(query)
+    activity = uow.ledger.activity(query)
     equity, start, peak = activity.equity, activity.equity_at_day_start, activity.equity_peak
     lost = max(
         -activity.pnl_today, start - equity if start is not None and equity is not None else Decimal(0)
@@ -101,7 +102,10 @@ def lost_too_much(runtime: Runtime) -> str | None:
     drawdown = (peak - equity) / peak
     if drawdown < limits.max_drawdown:
         return None
-    return f"equity is {drawdown:.4f} below its peak of {peak:f}, limit {limits.max_drawdown}"
+    return (
+        f"equity is {drawdown:.4f} below its peak of {peak:f}, limit {limits.max_drawdown}: "
+        "look at `alina trades`"
+    )
 
 
 def too_many_failures(runtime: Runtime) -> str | None:

@@ -434,6 +434,21 @@ def test_the_executor_may_stop_trading_and_only_the_owner_lets_it_go_on(
         connection.execute(text(move("ACTIVE")))
 
 
+@pytest.mark.parametrize("role", [AGENT, EXECUTOR])
+def test_only_the_owner_begins_a_new_peak_and_nobody_rewrites_why(
+    books: Ledger, owner: Engine, engines: dict[str, Engine], role: str
+) -> None:
+    books.begin_new_peak("main", reason="withdrew 500", by="dana")
+    begin = "INSERT INTO new_peaks (account, number, reason, begun_by) VALUES ('main', 2, 'mine', 'me')"
+    rewrite = "UPDATE new_peaks SET reason = 'mine'"
+    with engines[role].connect() as connection:
+        for statement in (begin, rewrite, "DELETE FROM new_peaks"):
+            assert attempt(connection, statement) == INSUFFICIENT_PRIVILEGE, statement
+    with owner.connect() as connection:
+        assert attempt(connection, rewrite) == "23000"
+        assert attempt(connection, begin) is None
+
+
 def test_a_table_of_the_executors_own_does_not_fool_the_check_of_orders(
     books: Ledger, engines: dict[str, Engine]
 ) -> None:

@@ -4,16 +4,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_command import InProcess
 from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from alina import bootstrap
 from alina.config import Settings
 from alina.db import migrations
+from alina.domain.portfolio import Equity
 from alina.embedded.folder import DataFolder
+from alina.ledger import Ledger
 
 NO_REDIS = {"ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
 NO_DATABASE = {"ALINA_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/nothing"}
@@ -55,6 +62,67 @@ def test_a_halted_system_is_not_resumed_by_an_account(command: InProcess, env: d
 def test_resuming_the_system_resumes_no_account(command: InProcess, env: dict[str, str]) -> None:
     command("halt", env=env)
     assert command("resume", "--system", "--json", env=env).json["now"] == "HALTED"
+
+
+def recorded(env: dict[str, str], total: str) -> None:
+    engine = create_engine(env["ALINA_DATABASE_URL"], poolclass=NullPool)
+    with Session(engine) as session, session.begin():
+        now = datetime.now(UTC)
+        equity = Equity(account="main", as_of=now, cash=Decimal(total), holdings=Decimal(0))
+        Ledger(session).record_equity(equity)
+
+
+def new_peaks(env: dict[str, str]) -> list[tuple[Any, ...]]:
+    with create_engine(env["ALINA_DATABASE_URL"], poolclass=NullPool).connect() as connection:
+        query = text("SELECT account, number, reason, begun_by FROM new_peaks ORDER BY number")
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def test_after_a_withdrawal_a_person_resumes_with_a_new_peak(command: InProcess, env: dict[str, str]) -> None:
+    recorded(env, "1000")
+    command("halt", env=env)
+    with capture_logs() as logs:
+        resumed = command(
+            "resume", "--new-peak", "--reason", "withdrew 500", "--by", "dana", "--json", env=env
+        )
+    assert (resumed.code, resumed.json["now"]) == (0, "ACTIVE")
+    told = resumed.json["new_peak"]
+    assert (told["number"], told["reason"], told["begun_by"]) == (1, "withdrew 500", "dana")
+    (log,) = logs
+    assert (log["event"], log["account"], log["reason"]) == ("new peak", "main", "withdrew 500")
+    assert log["by"] == "dana"
+    assert new_peaks(env) == [("main", 1, "withdrew 500", "dana")]
+
+
+def test_a_new_peak_is_begun_once_however_often_it_is_asked_for_before_the_next_equity(
+    command: InProcess, env: dict[str, str]
+) -> None:
+    said = [command("resume", "--new-peak", env=env) for _ in range(2)]
+    assert all("new peak 1: " in one.out for one in said)
+    recorded(env, "500")
+    assert "new peak 2: " in command("resume", "--new-peak", env=env).out
+    assert [(number, why) for _, number, why, _ in new_peaks(env)] == [(1, "by hand"), (2, "by hand")]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--new-peak", "--system"), "say --new-peak without --system"),
+        (("--reason", "withdrew"), "say --new-peak too"),
+        (("--by", "dana"), "say --new-peak too"),
+        (("--new-peak", "--reason", " "), "--reason must say something"),
+        (("--new-peak", "--by", "d" * 201), "at most 200 characters"),
+    ],
+)
+def test_a_new_peak_that_is_asked_for_wrongly_changes_nothing(
+    command: InProcess, env: dict[str, str], options: tuple[str, ...], words: str
+) -> None:
+    command("halt", env=env)
+    said = command("resume", *options, env=env)
+    assert said.code == 2
+    assert words in said.err
+    assert new_peaks(env) == []
+    assert command("halt", "--json", env=env).json["before"] == "HALTED"
 
 
 def test_a_whole_system_is_not_flattened(command: InProcess, env: dict[str, str]) -> None:

@@ -333,3 +333,19 @@ def test_a_day_lost_or_a_drawdown_at_its_limit_steps_back(
     equity(one, "900", NOW)
     halting.watch_losses(one.runtime)
     assert one.trading_state() is (TradingState.REDUCING if steps_back else TradingState.ACTIVE)
+
+
+def test_what_was_withdrawn_counts_as_lost_until_a_person_begins_a_new_peak(make: Make) -> None:
+    one = make(risk={"max_daily_loss": "100", "max_drawdown": "0.1"})
+    equity(one, "2000000", NOW - timedelta(minutes=2))
+    for _ in range(2):
+        one.resume()
+        assert reconciliation.reconcile(one.runtime) == []
+        assert one.trading_state() is TradingState.REDUCING
+    with one.work() as uow:
+        uow.ledger.begin_new_peak(one.runtime.account, reason="withdrew half", by="a person")
+    one.resume()
+    assert one.execute(proposal(one).id).reason is ReasonCode.UNKNOWN_FIGURE
+    assert reconciliation.reconcile(one.runtime) == []
+    assert one.trading_state() is TradingState.ACTIVE
+    assert proposal_passes(one)

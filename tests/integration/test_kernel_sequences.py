@@ -147,6 +147,16 @@ class Trading(RuleBasedStateMachine):
         self.propose_an_entry(symbol, 5)
         self._record_equity(worth)
 
+    @rule(symbol=st.sampled_from(SYMBOLS), percent=st.integers(50, 150))
+    def a_person_begins_a_new_peak(self, symbol: str, percent: int) -> None:
+        """After a withdrawal or a deposit: whatever was lost before is no loss any more."""
+        worth = self.books.equity[max(self.books.equity)]
+        with self.runtime.unit_of_work() as uow:
+            uow.ledger.begin_new_peak("main", reason="money came or went", by="a person")
+        self.books.equity.clear()
+        self._record_equity(worth * percent / 100)
+        self.propose_an_entry(symbol, 5)
+
     @rule(state=st.sampled_from(TradingState), whole=st.booleans(), data=st.data())
     def a_person_stops_trading_and_resumes(
         self, state: TradingState, whole: bool, data: st.DataObject
