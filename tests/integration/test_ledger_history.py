@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from ledger_cases import NOON, empty, proposal, with_agent
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
@@ -24,6 +25,10 @@ INSERT INTO positions (id, account, symbol, quantity, bought_quantity, sold_quan
     opened_at, opened_by, agent, closed_at, close_reason)
 SELECT decision_id, account, symbol, 0, 1, 1, 10, 9, decided_at, decision_id, agent, decided_at, 'agent'
 FROM reservations
+"""
+_WORTH = """
+INSERT INTO equity (account, as_of, cash, holdings)
+SELECT 'main', :noon - n * interval '30 seconds', 1000 + n % 7, 0 FROM generate_series(1, 20000) AS n
 """
 _ASKED = ("main", "trading", "BTC/USDT", "buy", "BTC", "USDT", *[NOON] * 5, proposal().id)
 
@@ -53,6 +58,26 @@ def test_a_plan_made_while_there_was_no_past_reads_none_of_it_later(engine: Engi
         connection.execute(text(_PAST), {"noon": NOON})
         nodes = _nodes(connection)
     assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) < 10
+
+
+@pytest.mark.parametrize("statistics", ["SELECT", "ANALYZE equity, new_peaks"])
+@pytest.mark.parametrize("is_left_behind", [False, True])
+def test_of_the_equities_of_years_a_review_reads_those_that_it_tells(
+    engine: Engine, is_left_behind: bool, statistics: str
+) -> None:
+    empty(engine)
+    with Session(engine) as session:
+        ledger = Ledger(session)
+        with_agent(ledger)
+        connection = session.connection()
+        connection.execute(text(_WORTH), {"noon": NOON})
+        if is_left_behind:
+            ledger.begin_new_peak("main", reason="withdrew half", by="dana")
+        connection.execute(text(statistics))
+        send(connection, [(COUNT, _ASKED)])
+        read = [node for node in _nodes(connection) if node.get("Relation Name") == "equity"]
+    assert len(read) == 4
+    assert sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read) < 10
 
 
 def _nodes(connection: Connection) -> list[dict[str, Any]]:
