@@ -1,11 +1,10 @@
 """Decisions that wait for a person: what is asked, and the answer."""
 
-from getpass import getuser
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alina.cli.options import settings_of
+from alina.cli.options import By, person, settings_of
 from alina.cli.output import AsJson, print_json, print_table, say
 from alina.config import Settings
 from alina.errors import BrokerUnavailable, LedgerError, SystemStateError
@@ -18,7 +17,6 @@ app = typer.Typer(
 )
 
 DecisionId = Annotated[str, typer.Argument(help="The decision's id, or six digits of it.")]
-By = Annotated[str | None, typer.Option("--by", help="Who answers. Default: the operating system's user.")]
 
 _COLUMNS = ("id", "symbol", "side", "quantity", "price seen", "until (market time)", "answer", "why")
 
@@ -88,7 +86,7 @@ def _answer(settings: Settings, decision: str, answer: str, by: str | None, as_j
             raise LedgerError(
                 f"{decision} begins {len(found)} waiting decisions: `alina approvals` shows their ids"
             )
-        approval = ledger.answer_approval(found[0].decision_id, answer, by=by or getuser())
+        approval = ledger.answer_approval(found[0].decision_id, answer, by=person(by))
     is_sent = _enqueue(settings, approval)
     if as_json:
         print_json({"approval": approval, "sent": is_sent})

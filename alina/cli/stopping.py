@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from getpass import getuser
 from typing import Annotated
 
 import structlog
 import typer
 
-from alina.cli.options import settings_of
+from alina.cli.options import By, person, settings_of, worded
 from alina.cli.output import AsJson, print_json, say
 from alina.config import Settings
 from alina.domain.portfolio import AccountState, NewPeak, TradingState, WindDown
@@ -90,9 +89,7 @@ def resume(
     reason: Annotated[
         str | None, typer.Option(help="Of the new peak; stands in the ledger and in the log.")
     ] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="Whose word it is. Default: the operating system's user.")
-    ] = None,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Trade again.
@@ -112,7 +109,8 @@ def resume(
         before = ledger.lock_account(name)
         begun = None
         if new_peak:
-            begun = ledger.begin_new_peak(name, reason=reason or "by hand", by=by or getuser())
+            why = worded("--reason", reason, most=1000) or "by hand"
+            begun = ledger.begin_new_peak(name, reason=why, by=person(by))
         if system:
             ledger.set_system_state(TradingState.ACTIVE, reason="", at=at)
         else:
@@ -130,13 +128,9 @@ def resume(
 def _refuse_misfits(*, new_peak: bool, system: bool, reason: str | None, by: str | None) -> None:
     if new_peak and system:
         raise ConfigError("each account has a peak of its own: say --new-peak without --system")
-    for option, given, most in (("--reason", reason, 1000), ("--by", by, 200)):
-        if given is None:
-            continue
-        if not new_peak:
+    for option, given in (("--reason", reason), ("--by", by)):
+        if given is not None and not new_peak:
             raise ConfigError(f"{option} is of a new peak: say --new-peak too, or leave it out")
-        if not given.strip() or len(given) > most:
-            raise ConfigError(f"{option} must say something, in at most {most} characters")
 
 
 def _halt(settings: Settings, wish: WindDown, reason: str, system: bool) -> tuple[AccountState, AccountState]:

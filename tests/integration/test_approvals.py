@@ -167,6 +167,8 @@ def test_a_person_lists_and_answers_by_the_command(
     (listed,) = command("approvals", "list", "--json").json
     assert listed["proposal"]["symbol"] == one.symbol
 
+    refused = command("approvals", "approve", short, "--by", "d" * 201)
+    assert (refused.code, "at most 200 characters" in refused.err) == (2, True)
     said = command("approvals", "approve", short, "--by", "dana", "--json")
     assert (said.json["approval"]["answer"], said.json["approval"]["answered_by"]) == ("approved", "dana")
     assert said.json["sent"] is False  # no broker: the sweeper will
