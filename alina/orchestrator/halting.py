@@ -56,17 +56,17 @@ def move_down(
     return moved
 
 
-def step_back(runtime: Runtime, reason: str) -> None:
+def step_back(runtime: Runtime, uow: UnitOfWork, reason: str) -> None:
     """REDUCING, unless the account is stricter already: positions may only shrink until somebody looked."""
-    with runtime.unit_of_work() as uow:
-        move_down(uow, runtime.account, TradingState.REDUCING, reason=reason, at=datetime.now(UTC))
+    move_down(uow, runtime.account, TradingState.REDUCING, reason=reason, at=datetime.now(UTC))
 
 
 def watch_failures(runtime: Runtime) -> None:
     """Step back once too much failed."""
     reason = too_many_failures(runtime)
     if reason is not None:
-        step_back(runtime, reason)
+        with runtime.unit_of_work() as uow:
+            step_back(runtime, uow, reason)
 
 
 def watch_losses(runtime: Runtime) -> None:
@@ -75,7 +75,7 @@ def watch_losses(runtime: Runtime) -> None:
         uow.ledger.lock_account(runtime.account)  # nobody begins a new peak between the figures and the step
         reason = lost_too_much(runtime, uow)
         if reason is not None:
-            move_down(uow, runtime.account, TradingState.REDUCING, reason=reason, at=datetime.now(UTC))
+            step_back(runtime, uow, reason)
 
 
 def lost_too_much(runtime: Runtime, uow: UnitOfWork) -> str | None:

@@ -1,12 +1,11 @@
 """The books against the exchange: orders, fills and balances must be equal, to the last digit."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import structlog
 
 from alina.domain.orders import OrderState
-from alina.domain.portfolio import Equity, TradingState
+from alina.domain.portfolio import Equity
 from alina.errors import ExchangeRefused, LedgerError
 from alina.orchestrator import comparison, execution, foreign, halting, protection, scope, stops
 from alina.orchestrator.runtime import Runtime
@@ -47,8 +46,7 @@ def _report(runtime: Runtime, differences: list[str]) -> None:
     log.error("books differ from the exchange", differences=differences)
     with runtime.unit_of_work() as uow:
         uow.ledger.record_mismatches(runtime.account, differences)
-        reason, now = f"reconciliation: {differences[0]}", datetime.now(UTC)
-        halting.move_down(uow, runtime.account, TradingState.REDUCING, reason=reason, at=now)
+        halting.step_back(runtime, uow, f"reconciliation: {differences[0]}")
 
 
 def adopt_given_up(runtime: Runtime) -> list[str]:
