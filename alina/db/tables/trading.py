@@ -138,8 +138,8 @@ class ReservationRow(Base):
         one_of("side", OrderSide),
         above_zero("turnover"),
         both_or_neither("ended_iff_not_held", "state <> 'held'", "ended_at IS NOT NULL"),
-        # times first: any index that begins with the account would seem to serve, and be read whole
         Index("ix_reservations_held", "account", "asset", postgresql_where=text("state = 'held'")),
+        # times first: one that began with the account would seem to serve the others too, and be read whole
         Index("ix_reservations_ended", "ended_at", "account", postgresql_where=text("ended_at IS NOT NULL")),
         Index(None, "decided_at", "account"),
         Index(None, "created_at", "account"),
