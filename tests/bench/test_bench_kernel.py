@@ -25,13 +25,12 @@ from ledger_cases import proposal as wish
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
-from still_exchange import StillExchange, still_runtime
+from still_exchange import StillExchange, record_worth, still_runtime
 from system import UNLIMITED, migrated
 
 from alina.config import Settings
 from alina.db.engine import make_engine
 from alina.domain.decisions import Approved, Proposal
-from alina.domain.portfolio import Equity
 from alina.embedded.folder import DataFolder
 from alina.embedded.postgres import EmbeddedPostgres
 from alina.log import configure_logging
@@ -48,6 +47,7 @@ CLIENTS = (1, 4)
 ROUNDS = 2_000
 #: approvals of one client before the market's day ends
 PER_DAY = 25
+WORTH = Decimal(10_000)
 LOCK = text("SELECT id FROM bare WHERE id = :row FOR NO KEY UPDATE")
 INSERT = text("INSERT INTO bare_rows VALUES (:id)")
 SETTLE = text(
@@ -102,13 +102,7 @@ def open_account(runtime: Runtime) -> None:
     """Balances and a worth, without which the kernel denies."""
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(runtime.account, runtime.exchange.balances(), at=NOON)
-    record_worth(runtime, NOON)
-
-
-def record_worth(runtime: Runtime, at: datetime) -> None:
-    worth = Equity(account=runtime.account, as_of=at, cash=Decimal(10_000), holdings=Decimal(0))
-    with runtime.unit_of_work() as uow:
-        uow.ledger.record_equity(worth)
+    record_worth(runtime, WORTH)
 
 
 @dataclass(frozen=True)
@@ -300,6 +294,6 @@ def _deciding(
 
     def next_day() -> None:
         exchange.now += timedelta(days=1)
-        record_worth(runtime, exchange.now)
+        record_worth(runtime, WORTH)
 
     return Work(one, settle, next_day)

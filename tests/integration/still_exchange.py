@@ -10,6 +10,7 @@ from functools import cache
 from alina import bootstrap
 from alina.config import Settings
 from alina.domain.market import Balance, Balances, BookLevel, Market, OrderBook, Ticker
+from alina.domain.portfolio import Equity
 from alina.domain.ports import Exchange
 from alina.exchange.candle_store import LOCAL
 from alina.llm.scripted import ScriptedModel
@@ -100,3 +101,10 @@ def still_runtime(settings: Settings, database_url: str, exchange: StillExchange
     )
     bootstrap.prepare_ledger(settings, database_url=database_url)
     return replace(runtime, unit_of_work=_units_of_work(database_url))
+
+
+def record_worth(runtime: Runtime, worth: Decimal) -> None:
+    """What its account is worth at the market's time."""
+    equity = Equity(account=runtime.account, as_of=runtime.clock.now(), cash=worth, holdings=Decimal(0))
+    with runtime.unit_of_work() as uow:
+        uow.ledger.record_equity(equity)

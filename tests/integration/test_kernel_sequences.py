@@ -15,13 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from kernel_model import ANSWER_TIME, ASKED, FREE, HOUR, LIMITS, Books, Closed, Held, Traded
 from ledger_cases import fill, order_for, placed
 from ledger_cases import proposal as wish
-from still_exchange import StillExchange, listing, still_runtime
+from still_exchange import StillExchange, listing, record_worth, still_runtime
 from system import empty
 
 from alina.config import Settings
 from alina.domain.decisions import Decision, Proposal, ReasonCode
 from alina.domain.orders import OrderSide, OrderState, OrderType
-from alina.domain.portfolio import CloseReason, Equity, TradingState
+from alina.domain.portfolio import CloseReason, TradingState
 from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
 
@@ -246,10 +246,7 @@ class Trading(RuleBasedStateMachine):
 
     def _record_equity(self, total: Decimal) -> None:
         self.books.equity[self.exchange.now] = total
-        with self.runtime.unit_of_work() as uow:
-            uow.ledger.record_equity(
-                Equity(account="main", as_of=self.exchange.now, cash=total, holdings=Decimal(0))
-            )
+        record_worth(self.runtime, total)
 
 
 def test_no_sequence_makes_the_kernel_approve_what_breaks_a_limit(ledger_url: str) -> None:

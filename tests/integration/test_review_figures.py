@@ -7,29 +7,22 @@ from uuid import uuid4
 from ledger_cases import HOUR
 from ledger_cases import proposal as wish
 from sqlalchemy import text
-from still_exchange import NOW, StillExchange, still_runtime
+from still_exchange import NOW, StillExchange, record_worth, still_runtime
 from system import UNLIMITED, candle, empty
 
 from alina.config import Settings
 from alina.domain.decisions import ReasonCode
-from alina.domain.portfolio import Equity
 from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
 
 SYMBOL = "BTC/USDT"
+WORTH = Decimal(1000)
 
 
 def make(url: str, **limits: object) -> Runtime:
     empty(url)
     settings = Settings(risk={**UNLIMITED, "cooldown": "1ms", **limits})  # type: ignore[arg-type]
     return still_runtime(settings, url, StillExchange())
-
-
-def record_worth(runtime: Runtime, worth: str = "1000") -> None:
-    with runtime.unit_of_work() as uow:
-        uow.ledger.record_equity(
-            Equity(account="main", as_of=runtime.clock.now(), cash=Decimal(worth), holdings=Decimal(0))
-        )
 
 
 def reason(runtime: Runtime, after: timedelta = timedelta(0)) -> ReasonCode | None:
@@ -55,23 +48,23 @@ def test_volume_is_known_only_while_candles_come_in(ledger_url: str) -> None:
 def test_a_days_loss_is_not_guessed_before_the_equity_was_ever_recorded(ledger_url: str) -> None:
     runtime = make(ledger_url, max_daily_loss="10")
     assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     assert reason(runtime) is None
 
 
 def test_an_equity_recorded_too_long_ago_is_none_until_it_is_recorded_again(ledger_url: str) -> None:
     runtime = make(ledger_url, max_drawdown="0.1", max_equity_age="1h")
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     with runtime.unit_of_work() as uow:
         uow.ledger._session.execute(text("UPDATE equity SET recorded_at = recorded_at - interval '2 hours'"))
     assert reason(runtime) is ReasonCode.STALE_EQUITY
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     assert reason(runtime) is None
 
 
 def test_a_market_whose_time_runs_ahead_of_the_walls_ages_no_equity(ledger_url: str) -> None:
     runtime = make(ledger_url, max_drawdown="0.1", max_equity_age="1h")
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     assert reason(runtime, 50 * HOUR) is None
 
 
@@ -80,12 +73,12 @@ def test_an_equity_of_a_market_time_to_come_is_none_until_a_new_peak_leaves_it_b
 ) -> None:
     runtime = make(ledger_url, max_drawdown="0.1")
     runtime.exchange.now = NOW + HOUR  # type: ignore[attr-defined]
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     runtime.exchange.now = NOW  # type: ignore[attr-defined]
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     assert reason(runtime) is ReasonCode.STALE_EQUITY
     with runtime.unit_of_work() as uow:
         uow.ledger.begin_new_peak("main", reason="the clock was wrong", by="a person")
     assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
-    record_worth(runtime)
+    record_worth(runtime, WORTH)
     assert reason(runtime) is None
