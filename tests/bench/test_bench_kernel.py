@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,9 +17,10 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
+import psycopg2.extensions  # type: ignore[import-untyped]
 import pytest
 from ledger_cases import NOON
 from ledger_cases import proposal as wish
@@ -143,12 +145,16 @@ def test_review_and_reserve_beside_a_bare_transaction(runtime: Runtime, durable_
         reviewed = _measured(_reviewing, durable_url, clients)
         read = _measured(_reading_and_reviewing, durable_url, clients)
         apart = _measured(_reviewing_apart, durable_url, clients)
+        ready = _measured(_sending, durable_url, clients)
+        ready_apart = _measured(_sending_apart, durable_url, clients)
         for name, measured, bare in (
             ("bare: lock the account, insert a row", shared, shared),
             ("review and reserve", reviewed, shared),
             ("the same, its proposal read first", read, shared),
+            ("its messages ready-made", ready, shared),
             ("bare: lock a row of its own, insert a row", own, own),
             ("review and reserve, an account each", apart, own),
+            ("its messages ready-made, an account each", ready_apart, own),
         ):
             table.add_row(name, str(clients), *measured.row(), f"{measured.rate / bare.rate:.2f}")
     Console(width=100).print(table)
@@ -240,38 +246,96 @@ def _bare(url: str, row: int) -> Work:
 
 def _reviewing(url: str, number: int, count: int) -> Work:
     """The transaction itself: its proposal is at hand, as an executor has it."""
-    return _deciding(url, number, count, lambda _, one: Case(one, None, None, datetime.now(UTC)))
+    return _deciding(make_runtime(url), number, count, _at_hand)
 
 
 def _reading_and_reviewing(url: str, number: int, count: int) -> Work:
     """From the id of a proposal on, which is a transaction more."""
-    return _deciding(url, number, count, lambda runtime, one: review.read(runtime, one.id))
+    return _deciding(make_runtime(url), number, count, lambda runtime, one: review.read(runtime, one.id))
 
 
 def _reviewing_apart(url: str, number: int, count: int) -> Work:
     """As executors of several accounts do: nobody waits for another's lock."""
-    account = f"desk{number}"
-    open_account(make_runtime(url, account))
-    return _deciding(url, number, count, lambda _, one: Case(one, None, None, datetime.now(UTC)), account)
+    return _deciding(_runtime_apart(url, number), number, count, _at_hand)
+
+
+def _sending(url: str, number: int, count: int) -> Work:
+    """What no reviewer in front of this database could be quicker than."""
+    return _ready_made(make_runtime(url), number, count)
+
+
+def _sending_apart(url: str, number: int, count: int) -> Work:
+    return _ready_made(_runtime_apart(url, number), number, count)
+
+
+def _at_hand(_runtime: Runtime, one: Proposal) -> Case:
+    return Case(one, None, None, datetime.now(UTC))
+
+
+def _runtime_apart(url: str, number: int) -> Runtime:
+    runtime = make_runtime(url, f"desk{number}")
+    open_account(runtime)
+    return runtime
+
+
+class _Undone(psycopg2.extensions.cursor):  # type: ignore[misc]  # the driver has no types
+    """Keeps every message of a transaction, and has it rolled back where it would commit."""
+
+    messages: ClassVar[list[bytes]] = []
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        message = self.mogrify(query, vars)
+        self.messages.append(message)
+        super().execute(message.replace(b"; COMMIT", b"; ROLLBACK"))
+
+
+def _ready_made(runtime: Runtime, number: int, count: int) -> Work:
+    """The messages of reviews that were undone, sent as they are: nothing is computed.
+
+    A day's reviews are done before it is measured, and leave nothing behind.
+    """
+    reviewing = _deciding(runtime, number, count, _at_hand)
+    with runtime.unit_of_work() as uow:
+        driver: Any = uow.ledger._session.connection().connection.driver_connection
+    ready: list[bytes] = []
+
+    def prepare() -> None:
+        _Undone.messages.clear()
+        driver.cursor_factory = _Undone
+        for _ in range(PER_DAY):
+            reviewing.one()
+        driver.cursor_factory, driver.autocommit = None, True
+        ready[:] = reversed([message for message in _Undone.messages if b"EXECUTE" in message])
+        assert len(ready) == 2 * PER_DAY
+
+    def one() -> None:
+        with closing(driver.cursor()) as cursor:
+            cursor.execute(ready.pop())
+            cursor.execute(ready.pop())
+
+    def next_day() -> None:
+        reviewing.next_day()
+        prepare()
+
+    prepare()
+    return Work(one, reviewing.settle, next_day)
 
 
 def _deciding(
-    url: str,
+    runtime: Runtime,
     number: int,
     count: int,
     case_of: Callable[[Runtime, Proposal], Case],
-    account: str = "main",
 ) -> Work:
     """`review.decide` over stored proposals, each of a day an entry of its own symbol.
 
     Between rounds the orders settle, the market's day ends and a minute passes: what is counted for the
     kernel is what lies in one day, some hundred approvals with four clients.
     """
-    runtime = make_runtime(url, account)
     exchange: Any = runtime.exchange
     wishes = [
         wish(
-            account=account,
+            account=runtime.account,
             symbol=SYMBOLS[number * PER_DAY + each % PER_DAY],
             expires_at=NOON.replace(year=2036),
         )
