@@ -103,6 +103,8 @@ def _show_state(shown: "SystemStatus") -> None:
         say(f"account     {account.name}: {account.trading_state.value}{reason}")
         if account.wind_down is not WindDown.NONE:
             say(f"            asked to {account.wind_down.value}: not done yet")
+    if (peak := shown.new_peak) is not None:
+        say(f"new peak    {peak.number}, {text(peak.begun_at)} UTC by {peak.begun_by}: {peak.reason}")
     if shown.stopped_by_file:
         say("STOPPED     by the stop-file: nothing is sent until `alina resume` removes it")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from alina.cli.broker import Answer, Broker
 from alina.config import Settings
-from alina.domain.portfolio import AccountState, Position
+from alina.domain.portfolio import AccountState, NewPeak, Position
 from alina.embedded.folder import DataFolder
 from alina.errors import AlinaError
 from alina.orchestrator.halting import is_stopped
@@ -27,6 +27,8 @@ class SystemStatus:
     #: queue -> messages that no worker has taken
     waiting: dict[str, int] = field(default_factory=dict)
     account: AccountState | None = None
+    #: since which drawdown and the day's loss are counted; None: nobody ever began one
+    new_peak: NewPeak | None = None
     #: the stop-file is there: nothing is sent, whatever the account's state
     stopped_by_file: bool = False
     positions: list[Position] = field(default_factory=list)
@@ -93,8 +95,9 @@ def _look_at_ledger(status: SystemStatus, settings: Settings) -> None:
     from alina.cli.database import open_ledger
 
     with open_ledger(settings) as ledger:
-        status.account = ledger.account(settings.system.account)
-        status.positions = ledger.open_positions(settings.system.account)
+        name = settings.system.account
+        status.account, status.new_peak = ledger.account(name), ledger.newest_peak(name)
+        status.positions = ledger.open_positions(name)
 
 
 def _look_at_queues(status: SystemStatus, settings: Settings) -> None:

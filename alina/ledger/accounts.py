@@ -165,6 +165,11 @@ class Accounts(Part):
             self._session.flush()
         return record_of(NewPeak, newest)
 
+    def newest_peak(self, account: str) -> NewPeak | None:
+        """The new peak that was begun last; None: everything recorded counts."""
+        row = self._session.scalar(_newest_peak(account))
+        return record_of(NewPeak, row) if row is not None else None
+
     def equity_curve(self, account: str, *, since: datetime | None = None) -> list[Equity]:
         """Its worth over time, oldest first."""
         query = select(EquityRow).where(EquityRow.account == account)

@@ -1,6 +1,7 @@
 """A whole system started, asked, stopped and killed through the command, as a person would."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,11 @@ def test_a_system_is_started_asked_stopped_and_read_again(home: Home) -> None:
     assert len(home.alina("decisions", "--limit", "1", "--symbol", "BTC/USDT", "--json").json) == 1
     trades = home.alina("trades", "--json").json
     assert [trade["closed_at"] for trade in trades] == [None]
+
+    assert home.alina("resume", "--new-peak", "--reason", "withdrew 500", "--by", "dana").code == 0
+    peak = home.alina("status", "--json").json["new_peak"]
+    assert (peak["number"], peak["reason"], peak["begun_by"]) == (1, "withdrew 500", "dana")
+    assert re.search("^new peak    1, .* UTC by dana: withdrew 500$", home.alina("status").out, re.MULTILINE)
 
     down = home.alina("down", "--json")
     assert (down.code, down.json) == (0, {"stopped": True})
