@@ -137,13 +137,18 @@ class Accounts(Part):
         rows = self._balance_rows(account)
         return {row.asset: Balance(asset=row.asset, free=row.opening, locked=row.opening * 0) for row in rows}
 
-    def record_equity(self, equity: Equity) -> None:
-        """The account's worth at one time; the last word on the same time since a new peak stays."""
-        newest = _newest_peak(equity.account).with_only_columns(NewPeakRow.number).scalar_subquery()
-        values = values_of(equity) | {
-            "peak_number": func.coalesce(newest, 0),
-            "recorded_at": func.clock_timestamp(),
-        }
+    def peak_number(self, account: str) -> int:
+        """The number of the account's newest peak; 0: nobody has begun one."""
+        return self._session.scalar(_newest_peak(account).with_only_columns(NewPeakRow.number)) or 0
+
+    def record_equity(self, equity: Equity, *, peak_number: int | None = None) -> None:
+        """The account's worth at one time; the last word on the same time since a new peak stays.
+
+        `peak_number` was the newest before anything of it was asked for: what a newer peak leaves behind
+        does not count for that one. Default: the newest now.
+        """
+        number = self.peak_number(equity.account) if peak_number is None else peak_number
+        values = values_of(equity) | {"peak_number": number, "recorded_at": func.clock_timestamp()}
         self._session.execute(
             insert(EquityRow)
             .values(**values)

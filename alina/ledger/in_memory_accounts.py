@@ -82,7 +82,14 @@ class InMemoryAccounts(Accounts):
         opening = row.opening if row is not None else {}
         return {name: Balance(asset=name, free=total, locked=_NOTHING) for name, total in opening.items()}
 
-    def record_equity(self, equity: Equity) -> None:
+    def peak_number(self, account: str) -> int:
+        newest = self._rows.new_peaks.get(account)
+        return newest.number if newest is not None else 0
+
+    def record_equity(self, equity: Equity, *, peak_number: int | None = None) -> None:
+        if peak_number not in (None, self.peak_number(equity.account)):
+            self._rows.past_equity.setdefault(equity.account, []).append(equity)
+            return
         history = self._rows.equity.setdefault(equity.account, EquityHistory())
         before = history.by_time.get(equity.as_of)
         if before is None:

@@ -80,6 +80,8 @@ def record_equity(runtime: Runtime) -> Equity:
 
     What the exchange names no price of is worth nothing. Raises ExchangeUnavailable.
     """
+    with runtime.unit_of_work() as uow:  # before the question: somebody may move money and begin a new peak
+        peak_number = uow.ledger.peak_number(runtime.account)
     balances, now = runtime.exchange.balances(), runtime.clock.now()
     (quote,) = {symbol.split("/")[1] for symbol in runtime.settings.market.symbols}
     cash = balances[quote].total if quote in balances else Decimal(0)
@@ -91,7 +93,7 @@ def record_equity(runtime: Runtime) -> Equity:
     equity = Equity(account=runtime.account, as_of=now, cash=cash, holdings=holdings)
     with runtime.unit_of_work() as uow:
         uow.ledger.record_balances(runtime.account, balances, at=now)
-        uow.ledger.record_equity(equity)
+        uow.ledger.record_equity(equity, peak_number=peak_number)
     return equity
 
 

@@ -13,6 +13,7 @@ import pytest
 from system import HOLD, NOW, Died, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
+from alina.domain.market import Balances
 from alina.domain.orders import OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Equity, TradingState, WindDown
 from alina.orchestrator import execution, halting, reconciliation, review, sweeping, winding_down
@@ -348,4 +349,28 @@ def test_what_was_withdrawn_counts_as_lost_until_a_person_begins_a_new_peak(make
     assert one.execute(proposal(one).id).reason is ReasonCode.UNKNOWN_FIGURE
     assert reconciliation.reconcile(one.runtime) == []
     assert one.trading_state() is TradingState.ACTIVE
+    assert proposal_passes(one)
+
+
+class WithdrawnMeanwhile:
+    """An exchange that tells the balances; before they are kept a person withdraws and begins a new peak."""
+
+    def __init__(self, one: System) -> None:
+        self._one = one
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._one.exchange, name)
+
+    def balances(self) -> Balances:
+        balances = self._one.exchange.balances()
+        with self._one.work() as uow:
+            uow.ledger.begin_new_peak(self._one.runtime.account, reason="withdrew half", by="a person")
+        return balances
+
+
+def test_balances_that_were_read_before_a_withdrawal_do_not_open_the_new_peak(make: Make) -> None:
+    one = make(risk={"max_drawdown": "0.1"})
+    reconciliation.record_equity(one.with_parts(exchange=WithdrawnMeanwhile(one)).runtime)
+    assert one.execute(proposal(one).id).reason is ReasonCode.UNKNOWN_FIGURE
+    reconciliation.record_equity(one.runtime)
     assert proposal_passes(one)

@@ -154,6 +154,16 @@ def test_an_equity_of_the_same_time_counts_for_the_new_peak(ledger: Ledger) -> N
     assert ledger.equity_curve("main") == [worth(0, "1000"), worth(0, "500")]
 
 
+def test_an_equity_that_was_asked_for_before_a_new_peak_does_not_count_for_it(ledger: Ledger) -> None:
+    before = ledger.peak_number("main")
+    ledger.begin_new_peak("main", reason="withdrew 500", by="dana")
+    ledger.record_equity(worth(-1, "1000"), peak_number=before)
+    assert counted(ledger) == (None, None, None, None)
+    ledger.record_equity(worth(0, "500"), peak_number=ledger.peak_number("main"))
+    assert counted(ledger) == (500, NOON, 500, 500)
+    assert [one.total for one in ledger.equity_curve("main")] == [1000, 500]
+
+
 def test_a_new_peak_is_of_one_account_that_is_known(ledger: Ledger) -> None:
     ledger.ensure_account("other")
     ledger.record_equity(worth(0, "1000"))

@@ -66,7 +66,7 @@ class EquityRow(Base):
     as_of: Mapped[datetime]
     cash: Mapped[Decimal]
     holdings: Mapped[Decimal]
-    #: of the newest peak that was begun by then; 0: of none
+    #: of the newest peak that was begun before the balances were asked for; 0: of none
     peak_number: Mapped[int] = mapped_column(server_default=text("0"))
     #: wall time
     recorded_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
