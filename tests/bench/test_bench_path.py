@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 from running_system import CONFIG, SYMBOL, RunningSystem
+from sqlalchemy import text
 
 from alina import Client
 from alina.domain.decisions import Proposal
@@ -23,6 +24,10 @@ from alina.domain.portfolio import CloseReason
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 ROUNDS = 100
 QUANTITY = Decimal("0.01")
+SINCE_APPROVED = text(
+    "SELECT (extract(epoch FROM o.acknowledged_at - d.created_at) * 1000)::float "
+    "FROM orders o JOIN decisions d ON d.id = o.decision_id ORDER BY o.acknowledged_at DESC LIMIT :rounds"
+)
 #: the market at its own pace, and nobody trading but the measurement
 QUIET = (
     CONFIG.replace("speed: '3600'", "speed: '1'")
@@ -61,16 +66,18 @@ def test_memory_at_rest(quiet: RunningSystem) -> None:
 def test_proposal_to_acknowledged(quiet: RunningSystem) -> None:
     """A buy and a sale by turns, each sent when the one before has ended; then on the bare adapter."""
     through_kernel = _through_the_system(quiet)
+    approved = _since_approved(quiet)
     bare = _on_the_adapter(quiet)
     table = Table("milliseconds", "p50", "p99", title=f"{len(through_kernel)} orders, one at a time")
     for name, values in (
         ("proposal to acknowledged, through Celery and the kernel", through_kernel),
+        ("of that: approved to acknowledged", approved),
         ("bare order through ccxt to the same venue", bare),
     ):
         table.add_row(name, f"{statistics.median(values):.1f}", f"{_p99(values):.1f}")
     table.add_row("ratio", f"{statistics.median(through_kernel) / statistics.median(bare):.1f}", "")
     Console(width=100).print(table)
-    assert len(through_kernel) == ROUNDS
+    assert len(through_kernel) == len(approved) == ROUNDS
 
 
 def _through_the_system(system: RunningSystem) -> list[float]:
@@ -87,6 +94,12 @@ def _through_the_system(system: RunningSystem) -> list[float]:
     with runtime.unit_of_work() as uow:
         latencies = uow.ledger.latencies_ms()
     return [float(value) for value in latencies[: len(latencies) - known]]
+
+
+def _since_approved(system: RunningSystem) -> list[float]:
+    """Of the same orders, from the begin of the transaction that approved them."""
+    with system.runtime.unit_of_work() as uow:
+        return list(uow.ledger._session.scalars(SINCE_APPROVED, {"rounds": ROUNDS}))
 
 
 def _proposal(system: RunningSystem, side: OrderSide) -> Proposal:
