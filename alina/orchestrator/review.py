@@ -55,7 +55,7 @@ def decide(runtime: Runtime, case: Case) -> Decision:
     proposal, approval = case.proposal, case.approval
     if case.decision is not None and (approval is None or _may_be_answered(runtime, approval)):
         return case.decision
-    seen = look(runtime, proposal.symbol)
+    seen = look(runtime, proposal)
     with runtime.unit_of_work() as uow:
         decision = _decide(runtime, uow, case, seen)
     log.info(

@@ -19,6 +19,7 @@ from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker, tim
 from alina.errors import ExchangeRefused
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
+from alina.risk.amounts import is_protective
 from alina.risk.limits import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketLook:
-    """What the exchange says of a symbol. None: it refused to say, or no limit asks for it."""
+    """What the exchange says of a symbol. None: it refused to say, or nothing asks for it."""
 
     market: Market | None
     ticker: Ticker | None
@@ -42,18 +43,22 @@ class MarketLook:
     balances: Balances | None
 
 
-def look(runtime: Runtime, symbol: str) -> MarketLook:
-    """The symbol on the exchange now. Raises ExchangeUnavailable (transient)."""
-    exchange, asked = runtime.exchange, runtime.limits
+def look(runtime: Runtime, proposal: Proposal) -> MarketLook:
+    """The proposal's symbol on the exchange now. Raises ExchangeUnavailable (transient).
+
+    A protective exit waits for no answer that it is not measured by: its stop may be withdrawn already.
+    """
+    exchange, asked, symbol = runtime.exchange, runtime.limits, proposal.symbol
+    is_measured = not is_protective(proposal)
     needs_book = (asked.price_collar, asked.max_spread, asked.max_slippage, asked.min_depth)
     return MarketLook(
         market=_answer(lambda: exchange.market(symbol)),
         ticker=_answer(lambda: exchange.ticker(symbol)),
         book=_answer(lambda: exchange.order_book(symbol, depth=_BOOK_DEPTH))
-        if any(limit is not None for limit in (*needs_book, asked.max_imbalance))
+        if is_measured and any(limit is not None for limit in (*needs_book, asked.max_imbalance))
         else None,
         clock_difference=_answer(lambda: timedelta(milliseconds=exchange.clock_difference_ms()))
-        if asked.max_clock_drift is not None
+        if is_measured and asked.max_clock_drift is not None
         else None,
         balances=_answer(exchange.balances),
     )

@@ -4,7 +4,8 @@ from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
-from ledger_cases import HOUR
+import pytest
+from ledger_cases import HOUR, trade
 from ledger_cases import proposal as wish
 from sqlalchemy import text
 from still_exchange import NOW, StillExchange, record_worth, still_runtime
@@ -12,6 +13,10 @@ from system import UNLIMITED, candle, empty
 
 from alina.config import Settings
 from alina.domain.decisions import ReasonCode
+from alina.domain.market import OrderBook
+from alina.domain.orders import OrderSide
+from alina.domain.portfolio import CloseReason
+from alina.errors import ExchangeUnavailable
 from alina.orchestrator import review
 from alina.orchestrator.runtime import Runtime
 
@@ -82,3 +87,26 @@ def test_an_equity_of_a_market_time_to_come_is_none_until_a_new_peak_leaves_it_b
     assert reason(runtime) is ReasonCode.UNKNOWN_FIGURE
     record_worth(runtime, WORTH)
     assert reason(runtime) is None
+
+
+class Unreadable(StillExchange):
+    """It tells prices and balances, and neither its book nor its time."""
+
+    def order_book(self, symbol: str, *, depth: int) -> OrderBook:
+        raise ExchangeUnavailable("no book")
+
+    def clock_difference_ms(self) -> int:
+        raise ExchangeUnavailable("no time")
+
+
+@pytest.mark.parametrize("why", [one for one in CloseReason if one is not CloseReason.AGENT])
+def test_what_only_limits_ask_for_holds_no_protective_exit_back(ledger_url: str, why: CloseReason) -> None:
+    empty(ledger_url)
+    exchange = Unreadable()  # type: ignore[abstract]
+    exchange.bases = ("BTC",)
+    runtime = still_runtime(Settings(), ledger_url, exchange)
+    exit_now = wish(OrderSide.SELL, close_reason=why)
+    with runtime.unit_of_work() as uow:
+        trade(uow.ledger, wish(), at=NOW)
+        uow.ledger.save_proposal(exit_now)
+    assert review.decide(runtime, review.read(runtime, exit_now.id)).verdict == "approved"
