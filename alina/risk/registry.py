@@ -86,10 +86,10 @@ def _named(name: str, limits: Limits, *, is_decisive: bool) -> Check:
     if check is None:
         return _offered(name)
     limit = limit_of(check)
-    if is_decisive and limit is not None and getattr(limits, limit) is None:
+    if is_decisive and limit is not None and not _is_set(check, limits):
         raise ConfigError(
-            f"risk.checks: {name} is off while risk.{limit} is null, so it cannot stand below any or not: "
-            "set that limit, or take the check out"
+            f"risk.checks: {name} is off while risk.{limit} is null or empty, so it cannot stand below any "
+            "or not: set that limit, or take the check out"
         )
     return check
 

@@ -151,6 +151,7 @@ def test_config_composes_checks_by_name_after_those_that_always_stand(
         ([{"any": ["built_in"]}], "'built_in' is no known check"),
         ([{"any": ["max_exposure", "cooldown"]}], "max_exposure is off while risk.max_exposure is null"),
         ([{"not": {"all": ["max_exposure"]}}], "risk.max_exposure is null"),
+        ([{"any": ["assets", "max_trade_amount"]}], "assets is off while risk.denied_assets is null"),
         (["not_there"], "cannot be loaded"),
         (["always_no"], "leaves out max_trade_amount, cooldown, whose limits are set: add built_in or"),
     ],
@@ -167,6 +168,8 @@ def test_a_check_that_is_off_may_stand_in_all_and_one_that_is_set_anywhere() -> 
     assert registry.build(["max_trade_amount", {"all": ["max_exposure", "cooldown"]}], LIMITS)
     limits = replace(LIMITS, max_exposure=Decimal(1))
     assert registry.build(["built_in", {"not": {"any": ["max_exposure"]}}], limits)
+    lists = replace(LIMITS, allowed_assets=frozenset({"BTC"}))
+    assert registry.build(["built_in", {"any": ["assets", "max_trade_amount"]}], lists)
 
 
 #: of every limit that may be null, one that is set
