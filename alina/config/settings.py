@@ -16,6 +16,7 @@ from alina.errors import ConfigError
 SECRET_OPTIONS = frozenset({"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa"})
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+Asset = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}$")]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}/[A-Z0-9]{2,15}$")]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -320,8 +321,8 @@ class Risk(Section):
     min_volume_ratio: Fraction | None = Field(
         None, description="of the usual volume in the last 6 candles: less is a collapse"
     )
-    allowed_assets: tuple[str, ...] | None = Field(None, description="base assets; null: any")
-    denied_assets: tuple[str, ...] = Field((), description="base assets never bought")
+    allowed_assets: tuple[Asset, ...] | None = Field(None, description="base assets; null: any")
+    denied_assets: tuple[Asset, ...] = Field((), description="base assets never bought, e.g. DOGE")
     approval_above: PositiveAmount | None = Field(
         None, description="quote of an entry from which a person must agree: `alina approvals`"
     )

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from alina.domain.market import timeframe_duration
 
 _DURATION_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+#: any time minus this is still a time
+_LONGEST = timedelta(days=36500)
 _SIZE_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -21,7 +23,10 @@ def _duration(value: Any) -> timedelta:
         raise ValueError(
             f"{value!r} is no duration: write a number and a unit, e.g. 500ms, 30s, 5m, 24h or 7d"
         )
-    return timedelta(**{_DURATION_UNITS[match[2]]: float(match[1])})
+    number, unit = float(match[1]), _DURATION_UNITS[match[2]]
+    if number > _LONGEST / timedelta(**{unit: 1}):
+        raise ValueError(f"{value!r} is too long: write at most {duration_text(_LONGEST)}")
+    return timedelta(**{unit: number})
 
 
 def duration_text(value: timedelta) -> str:
