@@ -4,7 +4,7 @@ One client belongs to one process and one thread: build it after a fork, close i
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -261,17 +261,19 @@ class CcxtExchange:
         )
 
     def fills(self, symbol: str, *, exchange_order_id: str | None = None) -> list[Fill]:
-        """Own trades of a symbol, oldest first; of one order if it is named. At most the newest page."""
+        """Own trades of a symbol, oldest first: the newest page at most, or all of one order if named."""
         self._client.need_keys()
         self.market(symbol)
 
         def fetch() -> list[Fill]:
-            raws = (
-                own_trades.newest(self._api, self._traits, symbol)
+            answers: Iterable[list[records.Raw]] = (
+                [own_trades.newest(self._api, self._traits, symbol)]
                 if exchange_order_id is None
                 else own_trades.of_order(self._api, self._traits, symbol, exchange_order_id)
             )
-            fills = [records.fill_from(raw, symbol) for raw in self._client.complete(raws)]
+            fills = [
+                records.fill_from(raw, symbol) for raws in answers for raw in self._client.complete(raws)
+            ]
             wanted = [fill for fill in fills if exchange_order_id in (None, fill.exchange_order_id)]
             by_order = exchange_order_id is not None and self._api.has["fetchOrderTrades"] is True
             if by_order and len(wanted) < len(fills):

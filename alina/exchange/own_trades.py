@@ -28,16 +28,31 @@ def _pages(api: Any, size: int) -> Iterator[list[Any]]:
             return
 
 
-def of_order(api: Any, traits: Traits, symbol: str, exchange_order_id: str) -> list[Any]:
-    """The trades of one order, and on an exchange that tells them by symbol only, of others."""
-    if api.has["fetchOrderTrades"] is True:
-        return list(api.fetch_order_trades(exchange_order_id, symbol))
-    if traits.own_trades_page is None:
-        return list(api.fetch_my_trades(symbol))
-    names = [trade["id"] for trade in api.fetch_order(exchange_order_id, symbol)["trades"]]
-    asked = (names[start : start + _NAMED] for start in range(0, len(names), _NAMED))
-    return [
-        raw
-        for some in asked
-        for raw in api.fetch_order_trades(exchange_order_id, symbol, params={"trades": some})
-    ]
+def of_order(api: Any, traits: Traits, symbol: str, exchange_order_id: str) -> Iterator[list[Any]]:
+    """The trades of one order, an answer at a time; of others too where only a symbol can be named."""
+    if traits.order_trades_page is not None:
+        yield from _of_order_by_pages(api, traits.order_trades_page, symbol, exchange_order_id)
+    elif api.has["fetchOrderTrades"] is True:
+        yield api.fetch_order_trades(exchange_order_id, symbol)
+    elif traits.own_trades_page is None:
+        yield api.fetch_my_trades(symbol)
+    else:
+        names = [trade["id"] for trade in api.fetch_order(exchange_order_id, symbol)["trades"]]
+        for start in range(0, len(names), _NAMED):
+            some = names[start : start + _NAMED]
+            yield api.fetch_order_trades(exchange_order_id, symbol, params={"trades": some})
+
+
+def _of_order_by_pages(api: Any, size: int, symbol: str, exchange_order_id: str) -> Iterator[list[Any]]:
+    """A full page is the newest one: then all are read, from the first on. Raises ValueError."""
+    page = api.fetch_order_trades(exchange_order_id, symbol, limit=size)
+    if len(page) < size:
+        yield page
+    first = 0
+    while len(page) == size:
+        page = api.fetch_order_trades(exchange_order_id, symbol, limit=size, params={"fromId": first})
+        names = [int(raw["id"]) for raw in page]
+        if min(names, default=first) < first:
+            raise ValueError(f"asked for the trades from {first} on, told of {min(names)}")
+        yield page
+        first = max(names, default=first) + 1

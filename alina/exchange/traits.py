@@ -38,6 +38,8 @@ class Traits:
     lists_one_symbol: bool = False
     #: own trades come so many at a time, of all symbols, further ones by an offset; an order names its own
     own_trades_page: int | None = None
+    #: trades of one order come so many at a time at most, the newest, or from an id on
+    order_trades_page: int | None = None
     #: client order ids must be UUIDs or short
     takes_uuids: bool = False
     #: merged into ccxt's constructor
@@ -62,6 +64,7 @@ _BINANCE = Traits(
     lists_stops_with_orders=True,
     has_receive_window=True,
     lists_one_symbol=True,
+    order_trades_page=1000,
     # without these it asks the futures, margin and wallet services before the first spot request
     options={
         "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}

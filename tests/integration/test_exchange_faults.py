@@ -19,6 +19,7 @@ from binance_like import (
     listed,
     redirect,
     refuses,
+    reply,
     reset,
     says,
     serving,
@@ -403,6 +404,39 @@ def test_a_read_that_is_answered_with_anothers_answer_is_unavailable(
     server.answers[f"GET {path}"] = says(200, answer)
     with pytest.raises(ExchangeUnavailable):
         call(exchange)
+
+
+def tells_trades(number: int, *, by_id: bool = True) -> Callable[[Handler], None]:
+    """So many trades of one order, a page at a time: the newest, or those from an id on."""
+
+    def answer(handler: Handler) -> None:
+        asked = {name: int(value[0]) for name, value in parse_qs(handler.path).items() if value[0].isdigit()}
+        first, limit = asked.get("fromId"), asked.get("limit", 500)
+        names = [name for name in range(1, number + 1) if not by_id or name >= (first or 0)]
+        page = names[-limit:] if first is None or not by_id else names[:limit]
+        reply(handler, 200, [{**TRADE, "id": name} for name in page])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("trades", "requests"), [(0, 1), (501, 1), (999, 1), (1000, 3), (1001, 3), (2500, 4)]
+)
+def test_every_trade_of_an_order_is_told_however_many_there_are(
+    server: BinanceLike, exchange: CcxtExchange, trades: int, requests: int
+):
+    server.answers["GET myTrades"] = tells_trades(trades)
+    fills = exchange.fills(SYMBOL, exchange_order_id="28")
+    assert sorted(int(fill.trade_id) for fill in fills) == list(range(1, trades + 1))
+    assert server.seen["GET myTrades"] == requests
+
+
+def test_trades_that_come_again_whichever_were_asked_for_are_not_counted_twice(
+    server: BinanceLike, exchange: CcxtExchange
+):
+    server.answers["GET myTrades"] = tells_trades(2500, by_id=False)
+    with pytest.raises(ExchangeUnavailable, match="from 2501 on"):
+        exchange.fills(SYMBOL, exchange_order_id="28")
 
 
 class LateByOne(BinanceLike):

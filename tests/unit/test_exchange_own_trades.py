@@ -1,5 +1,6 @@
 """Own trades of an exchange that lists those of all symbols, a page at a time."""
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_an_order_s_trades_are_asked_for_by_name_and_never_twenty_at_once(
     trades: int, asked: list[int]
 ) -> None:
     api = Listing(trades)
-    assert own_trades.of_order(api, traits_of("kraken"), "A", "O1") == api.trades
+    assert list(chain(*own_trades.of_order(api, traits_of("kraken"), "A", "O1"))) == api.trades
     assert api.asked == asked
 
 
