@@ -121,6 +121,8 @@ class ReasonCode(IntEnum):
     MAX_ORDER_NOTIONAL = 305
     ASSET_NOT_ALLOWED = 306
     DUPLICATE = 307
+    #: the proposal is stored under the hash of something else
+    OTHER_CONTENT = 308
     MAX_TRADE_AMOUNT = 401
     INSUFFICIENT_BALANCE = 402
     UNKNOWN_BALANCE = 403

@@ -69,7 +69,7 @@ _REVIEWED = Prepared(
     ("uuid",),
     f"""
 SELECT {", ".join(f"p.{name}" for name in _PROPOSAL)}, {", ".join(f"d.{name}" for name in _DECISION)},
-       clock_timestamp()
+       p.content_hash, clock_timestamp()
 FROM proposals p LEFT JOIN decisions d ON d.proposal_id = p.id
 WHERE p.id = $1
 """,  # noqa: S608  # names of fields only
@@ -79,10 +79,12 @@ WHERE p.id = $1
 class Decisions(Part):
     """The decisions' part of the ledger."""
 
-    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None, datetime | None]:
-        """One proposal, what was decided of it so far, and when that was read by the ledger's clock.
+    def proposal_and_decision(
+        self, proposal_id: UUID
+    ) -> tuple[Proposal, str, Decision | None, datetime | None]:
+        """One proposal, the hash it is stored under, what was decided of it so far, and when that was read.
 
-        None: a ledger without one. Raises LedgerError if unknown.
+        The time is the ledger's clock's; None: a ledger without one. Raises LedgerError if unknown.
         """
         row = found(first_row(self._session, (_REVIEWED, (proposal_id,))), f"proposal {proposal_id}")
         wish = dict(zip(_PROPOSAL, row, strict=False))
@@ -90,10 +92,12 @@ class Decisions(Part):
         wish["side"], wish["order_type"] = OrderSide(wish["side"]), OrderType(wish["order_type"])
         wish["close_reason"] = CloseReason(reason) if reason is not None else None
         proposal = Proposal(**wish)
-        decided, read_at = dict(zip(_DECISION, row[len(_PROPOSAL) : -1], strict=True)), row[-1]
+        *decision, stored_hash, read_at = row[len(_PROPOSAL) :]
+        decided = dict(zip(_DECISION, decision, strict=True))
         if decided["id"] is None:
-            return proposal, None, read_at
-        return proposal, Decision(**decided | {"reason": _reason(decided["reason"])}), read_at
+            return proposal, stored_hash, None, read_at
+        decided["reason"] = _reason(decided["reason"])
+        return proposal, stored_hash, Decision(**decided), read_at
 
     def save_decision(
         self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime
@@ -101,11 +105,11 @@ class Decisions(Part):
         """Store the verdict, with a held reservation if it approves; a stored decision stays as it is.
 
         The account is locked. Nobody waits for what is stored: it leaves with the next message or COMMIT.
-        Raises LedgerError if the proposal is not stored with this content, or if something else
-        was approved.
+        Raises LedgerError if the proposal is not stored with this content, unless it is denied, or if
+        something else was approved.
         """
         if self._undecided != (proposal.id, content_hash(proposal)):
-            stored = self._stored(proposal)
+            stored = self._stored(proposal, verdict)
             if stored is not None:
                 return stored
         self._undecided = None
@@ -121,10 +125,10 @@ class Decisions(Part):
     ) -> Decision:
         """Move the proposal's decision from needs_approval to its end, once; a settled one stays as it is.
 
-        The account is locked. Raises LedgerError if the proposal is not stored with this content; Postgres
-        itself refuses an approval that nobody agreed to.
+        The account is locked. Raises LedgerError if the proposal is not stored with this content, unless it
+        is denied; Postgres itself refuses an approval that nobody agreed to.
         """
-        stored = found(self._stored(proposal), f"decision of proposal {proposal.id}")
+        stored = found(self._stored(proposal, verdict), f"decision of proposal {proposal.id}")
         if stored.verdict != "needs_approval":
             return stored
         return self._store(_SETTLE, proposal, verdict, snapshot, decided_at)
@@ -181,10 +185,13 @@ class Decisions(Part):
         )
         return self._session.scalar(held) or Decimal(0)
 
-    def _stored(self, proposal: Proposal) -> Decision | None:
-        """What was decided of a proposal that is stored with this content, its account locked."""
+    def _stored(self, proposal: Proposal, verdict: Verdict) -> Decision | None:
+        """What was decided of a proposal that is stored with this content, its account locked.
+
+        Of other content only a denial may be stored.
+        """
         stored = found(self._session.get(ProposalRow, proposal.id), f"proposal {proposal.id}")
-        if content_hash(proposal) != stored.content_hash:
+        if not isinstance(verdict, Denied) and content_hash(proposal) != stored.content_hash:
             raise _other_content(proposal)
         locked_account(self._session, proposal.account)
         return self.decision_of(proposal.id)

@@ -120,9 +120,11 @@ class InMemoryDecisions(Decisions, Approvals):
 
     _rows: Rows
 
-    def proposal_and_decision(self, proposal_id: UUID) -> tuple[Proposal, Decision | None, datetime | None]:
+    def proposal_and_decision(
+        self, proposal_id: UUID
+    ) -> tuple[Proposal, str, Decision | None, datetime | None]:
         proposal = found(self._rows.proposals.get(proposal_id), f"proposal {proposal_id}")
-        return proposal, self.decision_of(proposal_id), None
+        return proposal, content_hash(proposal), self.decision_of(proposal_id), None
 
     def save_decision(
         self, proposal: Proposal, verdict: Verdict, *, snapshot: Mapping[str, Any], decided_at: datetime
@@ -175,7 +177,7 @@ class InMemoryDecisions(Decisions, Approvals):
 
     def _refuse_unless_stored(self, proposal: Proposal, verdict: Verdict) -> None:
         stored = found(self._rows.proposals.get(proposal.id), f"proposal {proposal.id}")
-        is_stored = proposal is stored or content_hash(proposal) == content_hash(stored)
+        is_stored = isinstance(verdict, Denied) or content_hash(proposal) == content_hash(stored)
         if isinstance(verdict, Approved):
             is_stored = is_stored and verdict.content_hash == content_hash(stored)
         if not is_stored:

@@ -58,7 +58,8 @@ def execute(runtime: Runtime, proposal_id: UUID) -> Decision:
 
 
 def _execute(runtime: Runtime, case: Case) -> Decision:
-    made_way = case.decision is None and _make_way(runtime, case.proposal)
+    is_open = case.decision is None and not case.is_forged
+    made_way = is_open and _make_way(runtime, case.proposal)
     if made_way:  # what the stop held was given back after the case was read
         case = review.read(runtime, case.proposal.id)
     decision = review.decide(runtime, case)

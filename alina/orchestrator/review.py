@@ -10,7 +10,15 @@ from uuid import UUID
 
 import structlog
 
-from alina.domain.decisions import Approval, Decision, Denied, NeedsApproval, Proposal, ReasonCode
+from alina.domain.decisions import (
+    Approval,
+    Decision,
+    Denied,
+    NeedsApproval,
+    Proposal,
+    ReasonCode,
+    content_hash,
+)
 from alina.errors import LedgerError
 from alina.ledger.approvals import DENIED
 from alina.orchestrator.runtime import Runtime, UnitOfWork
@@ -32,19 +40,22 @@ class Case:
     approval: Approval | None
     #: when this was read, by the ledger's clock
     read_at: datetime | None
+    #: whether the proposal is stored under the hash of something else: nothing may come of it but a denial
+    is_forged: bool = False
 
 
 def read(runtime: Runtime, proposal_id: UUID) -> Case:
     """The case of a proposal. Raises LedgerError for an unknown one and for one of another account."""
     with runtime.unit_of_work() as uow:
-        proposal, decision, read_at = uow.ledger.proposal_and_decision(proposal_id)
+        proposal, stored_hash, decision, read_at = uow.ledger.proposal_and_decision(proposal_id)
         if proposal.account != runtime.account:  # its balances, its book and its keys are not ours
             raise LedgerError(
                 f"proposal {proposal_id} is of account {proposal.account}: its executor decides"
             )
         is_waiting = decision is not None and decision.verdict == _WAITING
         approval = uow.ledger.approval(decision.id) if decision is not None and is_waiting else None
-    return Case(proposal, decision, approval, read_at)
+    is_forged = stored_hash != content_hash(proposal)
+    return Case(proposal, decision, approval, read_at, is_forged)
 
 
 def decide(runtime: Runtime, case: Case) -> Decision:
@@ -91,8 +102,10 @@ def _decide(
         balances_asked_at=case.read_at,
         agreed_hash=approval.content_hash if approval is not None else None,
     )
-    verdict = _unanswered(approval, shown.now) or kernel.review(
-        proposal, shown, runtime.limits, checks=runtime.checks
+    verdict = (
+        _forged(case)
+        or _unanswered(approval, shown.now)
+        or kernel.review(proposal, shown, runtime.limits, checks=runtime.checks)
     )
     figures_shown = figures(shown)
     if approval is None:
@@ -100,6 +113,14 @@ def _decide(
     if isinstance(verdict, NeedsApproval):  # a person is asked once
         verdict = Denied(reason=ReasonCode.APPROVAL_OF_ANOTHER_CONTENT, message=verdict.message)
     return uow.ledger.settle_decision(proposal, verdict, snapshot=figures_shown, decided_at=shown.now)
+
+
+def _forged(case: Case) -> Denied | None:
+    """Left undecided it would seem to be on its way for ever, and exits and stops wait for what is."""
+    if not case.is_forged:
+        return None
+    message = f"proposal {case.proposal.id} is stored under the hash of other content"
+    return Denied(reason=ReasonCode.OTHER_CONTENT, message=message)
 
 
 def _unanswered(approval: Approval | None, now: datetime) -> Denied | None:

@@ -21,7 +21,7 @@ from alina.domain.decisions import Proposal
 from alina.domain.market import Ticker
 from alina.domain.orders import LedgerOrder, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
-from alina.errors import ExchangeError
+from alina.errors import ExchangeError, LedgerError
 from alina.exchange.budget import urgent
 from alina.orchestrator import execution, halting, protection
 from alina.orchestrator.runtime import Runtime
@@ -46,7 +46,7 @@ def protect(runtime: Runtime) -> None:
         try:
             with urgent():
                 _protect(runtime, position)
-        except ExchangeError as error:  # the next pass tries again
+        except (ExchangeError, LedgerError) as error:  # the next pass tries again
             log.warning("stop not seen to", symbol=position.symbol, error=str(error))
 
 

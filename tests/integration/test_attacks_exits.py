@@ -1,0 +1,88 @@
+"""Attacks on what protects: no row that an agent may write keeps a stop, an exit or a person's wish away."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+
+import pytest
+from attack_cases import login
+from sqlalchemy import NullPool, create_engine, text
+from system import RunningVenue, System, proposal, system
+
+from alina.db.roles import AGENT
+from alina.domain.orders import OrderType
+from alina.domain.portfolio import TradingState, WindDown
+from alina.errors import LedgerError
+from alina.orchestrator import reconciliation, sweeping, winding_down
+
+Make = Callable[..., System]
+#: the market stands at 105
+STOP = Decimal(100)
+
+
+@pytest.fixture
+def make(venue: RunningVenue, ledger_url: str) -> Make:
+    """A system that holds one, its stop at 100 still to be placed."""
+
+    def entered() -> System:
+        one = system(venue, ledger_url, trading={"stop_orders": "exchange"})
+        assert one.execute(proposal(one, stop_price=STOP).id).verdict == "approved"
+        one.sent.clear()
+        return one
+
+    return entered
+
+
+@pytest.fixture
+def forge(ledger_url: str) -> Callable[..., None]:
+    """Stores a sale as an agent's login may, under a hash of nothing."""
+    return partial(_forge, login(ledger_url, AGENT))
+
+
+Forge = Callable[..., None]
+_FORGED = """
+INSERT INTO proposals (id, account, agent, symbol, side, order_type, quantity, limit_price, trigger_price,
+                       reference_price, reduce_only, confidence, rationale, as_of, expires_at, content_hash)
+SELECT gen_random_uuid(), account, agent, symbol, 'sell', :order_type, 0.5, :price, :price, 100, true, 50, '',
+       as_of, '9999-01-01Z', repeat('0', 64)
+FROM proposals WHERE account = :account LIMIT 1
+"""
+
+
+def _forge(agent_url: str, one: System, order_type: OrderType = OrderType.MARKET) -> None:
+    price = Decimal(1) if order_type is OrderType.STOP_LIMIT else None
+    values = {"account": one.runtime.account, "order_type": order_type.value, "price": price}
+    with create_engine(agent_url, poolclass=NullPool).begin() as connection:
+        connection.execute(text(_FORGED), values)
+
+
+def resting(one: System) -> list[Decimal | None]:
+    """The trigger prices of the sales that rest."""
+    with one.work() as uow:
+        return [
+            known.order.trigger_price for known in uow.ledger.resting_sales(one.runtime.account, one.symbol)
+        ]
+
+
+def test_a_forged_exit_does_not_keep_what_a_person_wants_sold(make: Make, forge: Forge) -> None:
+    one = make()
+    forge(one)
+    with one.work() as uow:
+        account = one.runtime.account
+        uow.ledger.set_trading_state(account, TradingState.REDUCING, reason="a drill", at=datetime.now(UTC))
+        uow.ledger.ask_wind_down(account, WindDown.FLATTEN)
+    sweeping.sweep(one.runtime)
+    with suppress(LedgerError):
+        one.deliver()
+    assert winding_down.wind_down(one.runtime) == []
+    assert one.held() is None
+
+
+def test_a_forged_stop_keeps_neither_the_books_nor_the_stop(make: Make, forge: Forge) -> None:
+    one = make()
+    forge(one, OrderType.STOP_LIMIT)
+    for _ in range(2):  # the first pass denies the forged one
+        assert reconciliation.reconcile(one.runtime) == []
+    assert resting(one) == [STOP]
