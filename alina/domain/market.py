@@ -93,8 +93,9 @@ class Market(Record):
     trading: bool = True
 
     def quantity_down(self, quantity: Decimal) -> Decimal:
-        """The largest tradable quantity not above `quantity`."""
-        return _step(quantity, self.lot_size, ROUND_DOWN)
+        """The largest quantity that one order may have, not above `quantity`."""
+        most = quantity if self.max_quantity is None else min(quantity, self.max_quantity)
+        return _step(most, self.lot_size, ROUND_DOWN)
 
     def price_for(self, price: Decimal, *, is_buy: bool) -> Decimal:
         """`price` on the tick grid, rounded in the trader's favour: buys down, sells up."""

@@ -101,24 +101,36 @@ def test_an_exit_that_the_exchange_refused_is_proposed_again(
     assert one.on_venue() == 2
 
 
-class Demanding:
-    """The exchange, taking no order below a million."""
+class Ruling:
+    """The exchange with other rules of its markets."""
 
-    def __init__(self, exchange: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: Any, **rules: Decimal) -> None:
+        self._exchange, self._rules = exchange, rules
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exchange, name)
 
     def market(self, symbol: str) -> Any:
-        return replace(self._exchange.market(symbol), min_notional=Decimal(10) ** 6)
+        return replace(self._exchange.market(symbol), **self._rules)
+
+
+def test_what_one_order_may_not_sell_any_more_is_sold_by_several(due: Callable[[], System]) -> None:
+    one = due()
+    one = one.with_parts(exchange=Ruling(one.exchange, max_quantity=Decimal("0.4")))
+    for _ in range(3):
+        assert not is_closed(one)
+        protection.propose_exits(one.runtime, one.symbol)
+        one.deliver()
+    assert is_closed(one)
+    assert one.on_venue() == 4
+    assert reconciliation.reconcile(one.runtime) == []
 
 
 def test_what_is_too_small_to_be_sold_is_closed_once_it_is_due_and_not_proposed_for_ever(
     due: Callable[[], System],
 ) -> None:
     one = due()
-    one = one.with_parts(exchange=Demanding(one.exchange))
+    one = one.with_parts(exchange=Ruling(one.exchange, min_notional=Decimal(10) ** 6))
     protection.propose_exits(one.runtime, one.symbol)
     assert one.sent == []
     assert reconciliation.reconcile(one.runtime) == []

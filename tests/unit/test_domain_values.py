@@ -116,6 +116,8 @@ def test_quantities_are_rounded_down_to_the_lot_and_prices_in_the_traders_favour
     quantity = MARKET.quantity_down(value)
     assert quantity % MARKET.lot_size == 0
     assert 0 <= value - quantity < MARKET.lot_size
+    limited = replace(MARKET, max_quantity=Decimal("0.0505"))
+    assert limited.quantity_down(value) == min(quantity, Decimal("0.05"))
     bid, offer = MARKET.price_for(value, is_buy=True), MARKET.price_for(value, is_buy=False)
     assert bid % MARKET.tick_size == offer % MARKET.tick_size == 0
     assert bid <= value <= offer < bid + 2 * MARKET.tick_size
