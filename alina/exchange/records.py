@@ -174,15 +174,17 @@ _FINAL_STATES = {
 
 
 def order_state(status: object, *, quantity: Decimal, filled: Decimal) -> OrderState:
-    """ccxt's status and the filled part as one state. Raises ValueError for a status it does not know."""
+    """ccxt's status and the filled part as one state. Raises ValueError where none is told.
+
+    A word that ccxt passes on as it came, e.g. PENDING_NEW, does not say that the order is over.
+    """
     match status:
-        case "open" | "canceling":
-            return OrderState.PARTIALLY_FILLED if filled else OrderState.OPEN
         case "closed":  # done; some exchanges also call a cancelled rest so
             return OrderState.FILLED if filled >= quantity else OrderState.CANCELED
         case "canceled" | "rejected" | "expired":
             return _FINAL_STATES[status]
-    raise ValueError(f"the order's status is {status!r}")
+    _text(status, "the order's status")
+    return OrderState.PARTIALLY_FILLED if filled else OrderState.OPEN
 
 
 def fill_from(raw: Raw, symbol: str) -> Fill:

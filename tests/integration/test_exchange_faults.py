@@ -53,7 +53,6 @@ AMBIGUOUS = {
     "empty": says(200, ""),
     "truncated": says(200, ORDER, cut=20),
     "no id": says(200, {}),
-    "unknown status": says(200, {**ORDER, "status": "NEW_WORD"}),
     "redirected": redirect,
     "500": says(500, "oops"),
     "502": says(502, "<html>"),
@@ -404,6 +403,19 @@ def test_a_read_that_is_answered_with_anothers_answer_is_unavailable(
     server.answers[f"GET {path}"] = says(200, answer)
     with pytest.raises(ExchangeUnavailable):
         call(exchange)
+
+
+@pytest.mark.parametrize("status", ["PENDING_NEW", "A_NEW_WORD"])
+def test_an_order_in_a_status_that_nobody_knows_is_told_of_and_hides_no_other(
+    server: BinanceLike, exchange: CcxtExchange, status: str
+):
+    strange = {**ORDER, "status": status, "clientOrderId": "by-hand"}
+    server.answers["GET openOrders"] = says(200, [strange, {**ORDER, "status": "NEW", "orderId": 29}])
+    server.answers["GET order"] = says(200, strange)
+    assert [one.exchange_order_id for one in exchange.open_orders(SYMBOL)] == ["28", "29"]
+    found = exchange.find(SYMBOL, "by-hand")
+    assert found is not None
+    assert (found.state, found.filled_quantity) == (OrderState.PARTIALLY_FILLED, Decimal("0.2"))
 
 
 def tells_trades(number: int, *, by_id: bool = True) -> Callable[[Handler], None]:

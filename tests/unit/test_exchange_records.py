@@ -99,6 +99,8 @@ def test_a_market_in_a_break_does_not_trade():
         ("canceled", "1", OrderState.CANCELED),
         ("rejected", "0", OrderState.REJECTED),
         ("expired", "1", OrderState.EXPIRED),
+        ("PENDING_NEW", "0", OrderState.OPEN),
+        ("A_NEW_WORD", "1", OrderState.PARTIALLY_FILLED),
     ],
 )
 def test_status_and_filled_part_become_one_state(status: str, filled: str, state: OrderState):
