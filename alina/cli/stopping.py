@@ -66,6 +66,11 @@ def halt(
             "run `alina halt --flatten` for each account first, then `alina halt --system`"
         )
     if file:
+        if system or cancel or flatten:
+            raise ConfigError(
+                "a stop-file keeps orders from being sent and can do no more: "
+                "run `alina halt --file` alone, or leave out --file"
+            )
         _write_stop_file(settings, reason)
         _show_file(settings, as_json)
         return
@@ -163,6 +168,7 @@ def _account(settings: Settings) -> AccountState:
 def _wind_down(settings: Settings) -> list[str]:
     """Let the execution process cancel and sell, and say what remains when it is done or the time is over."""
     from alina import bootstrap
+    from alina.orchestrator.halting import in_force
     from alina.queues import make_celery, send
 
     urls = bootstrap.connections(settings)
@@ -172,11 +178,20 @@ def _wind_down(settings: Settings) -> list[str]:
     except BrokerUnavailable as error:
         return [f"everything: no worker can be asked now ({error}); it is done once they run again"]
     deadline = time.monotonic() + _WIND_DOWN_WITHIN
-    while _account(settings).wind_down is not WindDown.NONE:
+    while (account := in_force(settings.stop_file, _account(settings))).wind_down is not WindDown.NONE:
         if time.monotonic() > deadline:
-            return [*_left(settings), "the execution process goes on with it: see `alina status`"]
+            return [*_left(settings), _what_it_waits_for(account)]
         time.sleep(_POLL)
     return _left(settings)
+
+
+def _what_it_waits_for(account: AccountState) -> str:
+    if account.wind_down is WindDown.FLATTEN and account.trading_state is TradingState.HALTED:
+        return (
+            f"nothing is sold while this holds: {account.reason}. Remove the stop-file yourself, or run "
+            "`alina resume --system`, and the sale goes on; `alina resume` gives it up"
+        )
+    return "the execution process goes on with it: see `alina status`"
 
 
 def _left(settings: Settings) -> list[str]:

@@ -208,6 +208,32 @@ def test_a_stop_file_of_a_persons_own_outlasts_a_halt(
     assert (folder / ".alina/data/STOP").exists()
 
 
+@pytest.mark.parametrize("before", ["--file", "--system"])
+def test_a_flattening_that_something_stricter_keeps_from_selling_says_so(
+    before: str,
+    command: InProcess,
+    env: dict[str, str],
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("alina.cli.stopping._WIND_DOWN_WITHIN", 0.0)
+    command("halt", before, "--reason", "a drill", env=env)
+    halted = command("halt", "--flatten", "--json", env=env | {"ALINA_REDIS_URL": redis_url}).json
+    line = halted["remaining"][-1]
+    assert line.startswith("nothing is sold while this holds: the ")
+    assert {"--file": "STOP", "--system": "a drill"}[before] in line
+
+
+@pytest.mark.parametrize("more", ["--flatten", "--cancel", "--system"])
+def test_a_stop_file_is_not_asked_for_more_than_it_can_do(
+    more: str, command: InProcess, folder: Path, env: dict[str, str]
+) -> None:
+    said = command("halt", "--file", more, env=env)
+    assert said.code == 2
+    assert "leave out --file" in said.err
+    assert not (folder / ".alina/data/STOP").exists()
+
+
 def test_a_halt_that_is_refused_leaves_no_stop_file(
     command: InProcess, folder: Path, env: dict[str, str]
 ) -> None:
