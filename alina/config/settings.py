@@ -328,7 +328,9 @@ class Risk(Section):
     )
     approval_ttl: Duration = Field(timedelta(hours=1), description="market time in which the answer counts")
     fee_reserve: Fraction = Field(Decimal("0.002"), description="reserved on top of a buy for fees")
-    slippage_reserve: Fraction = Field(Decimal("0.01"), description="reserved on top of a market buy")
+    slippage_reserve: Fraction = Field(
+        Decimal("0.01"), description="reserved on top of a market buy; max_slippage where that is more"
+    )
 
 
 class Provider(Section):

@@ -162,6 +162,8 @@ def spend(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> tuple[str, 
 
 def worst_notional(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Decimal:
     """Quote value with fees and, for a market order, slippage on top. Raises Unknown."""
-    slippage = limits.slippage_reserve if proposal.order_type is OrderType.MARKET else Decimal(0)
+    slippage = Decimal(0)
+    if proposal.order_type is OrderType.MARKET:
+        slippage = max(limits.slippage_reserve, limits.max_slippage or slippage)
     fee = max(limits.fee_reserve, known_market(snapshot).taker_fee)
     return notional(proposal, snapshot) * (1 + fee + slippage)

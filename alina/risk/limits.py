@@ -17,7 +17,7 @@ class Limits(Record):
     max_trade_amount: Decimal
     max_price_age: timedelta
     cooldown: timedelta
-    #: fractions reserved on top of a buy
+    #: fractions reserved on top of a buy, or more: the market's fee, and what a market order may slip
     fee_reserve: Decimal
     slippage_reserve: Decimal
     #: those that are looked after, which entries may be in

@@ -207,6 +207,18 @@ def test_what_a_market_order_would_pay_is_held_against_the_price_its_amounts_wer
     assert reason(buy(), replace(FULL, book=book("90x9", "98.99x9")), limits) is ReasonCode.SLIPPAGE
 
 
+def test_a_slippage_that_may_be_above_the_reserve_is_reserved() -> None:
+    """Else a book that fills at 104 what costs 101.2 at worst breaks the limit that it was approved under."""
+    dear, limits = replace(FULL, book=book("100x9", "104x9")), limited(max_slippage=D("0.05"))
+    verdict = kernel.review(buy(), dear, limits)
+    assert isinstance(verdict, Approved)
+    assert verdict.reserve_amount == D("105.2")
+    assert reason(buy(), dear, replace(limits, max_exposure=D(103))) is ReasonCode.MAX_EXPOSURE
+    within_limit = kernel.review(limit_buy("1", "100"), dear, limits)
+    assert isinstance(within_limit, Approved)
+    assert within_limit.reserve_amount == D("100.2")
+
+
 def test_a_fee_of_the_market_above_the_reserve_is_reserved() -> None:
     assert MARKET is not None
     dear = replace(SNAPSHOT, market=replace(MARKET, taker_fee=D("0.01")))
