@@ -25,6 +25,7 @@ from alina.ledger import Ledger
 from alina.queues import PendingRun, make_celery
 
 INSUFFICIENT_PRIVILEGE = "42501"
+CHECK_VIOLATION = "23514"
 ALL = ("*",)
 ROLES = (AGENT, EXECUTOR, MONITOR)
 #: what each role may write: verb -> table -> columns. Whatever is not here must be refused.
@@ -295,6 +296,34 @@ def test_an_agent_cannot_forge_an_approval(books: Ledger, engines: dict[str, Eng
     forged = {"id": uuid4(), "proposal_id": wish.id, "content_hash": "0" * 64}
     with engines[AGENT].connect() as connection:
         assert attempt(connection, _FORGED_DECISION, **forged) == INSUFFICIENT_PRIVILEGE
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "4000-01-01 BC", "20000-01-01"])
+@pytest.mark.parametrize("column", ["as_of", "expires_at", "close_after", "created_at"])
+def test_a_proposal_of_a_time_that_nobody_could_read_is_not_stored(
+    books: Ledger, engines: dict[str, Engine], column: str, moment: str
+) -> None:
+    assert _copied(books, engines[AGENT], column, moment) == CHECK_VIOLATION
+
+
+def test_a_proposal_of_a_symbol_that_names_no_two_assets_is_not_stored(
+    books: Ledger, engines: dict[str, Engine]
+) -> None:
+    for symbol in ("BTCUSDT", "BTC/", "/USDT", "BTC/USDT/X"):
+        assert _copied(books, engines[AGENT], "symbol", symbol) == CHECK_VIOLATION
+    assert _copied(books, engines[AGENT], "symbol", "ETH/USDT") is None
+
+
+def _copied(books: Ledger, engine: Engine, column: str, value: str) -> str | None:
+    """What comes of a proposal like a sound one but for this column."""
+    books.save_proposal(proposal())
+    copy = (
+        "INSERT INTO proposals SELECT (jsonb_populate_record(sound, "
+        "jsonb_build_object('id', gen_random_uuid(), CAST(:column AS text), CAST(:value AS text)))).* "
+        "FROM proposals sound"
+    )
+    with engine.connect() as connection:
+        return attempt(connection, copy, column=column, value=value)
 
 
 def test_an_agent_neither_asks_a_person_nor_answers_for_one(

@@ -86,3 +86,18 @@ def test_a_forged_stop_keeps_neither_the_books_nor_the_stop(make: Make, forge: F
     for _ in range(2):  # the first pass denies the forged one
         assert reconciliation.reconcile(one.runtime) == []
     assert resting(one) == [STOP]
+
+
+def test_a_run_that_cannot_be_read_keeps_nothing_but_runs(make: Make, ledger_url: str) -> None:
+    one = make()
+    wish = proposal(one)
+    with create_engine(login(ledger_url, AGENT), poolclass=NullPool).begin() as connection:
+        connection.execute(text(_UNREADABLE), {"key": f"{one.symbol}:unreadable"})
+    sweeping.sweep(one.runtime)
+    assert ("trading.execute_proposal", str(wish.id)) in one.sent
+
+
+_UNREADABLE = """
+INSERT INTO runs (id, key, agent, symbol, timeframe, as_of, state, summary, context, fact_ids)
+VALUES (gen_random_uuid(), :key, 'trading', 'BTC/USDT', '1h', '4000-01-01 BC', 'started', '', '{}', '{}')
+"""

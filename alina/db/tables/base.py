@@ -58,6 +58,11 @@ def finite(column: str) -> CheckConstraint:
     return CheckConstraint(f"{column} > '-Infinity'::numeric AND {column} < 'Infinity'::numeric", name=column)
 
 
+def readable(column: str) -> CheckConstraint:
+    """A time that Python can hold too: Postgres knows infinite ones, and years before 1 and after 9999."""
+    return CheckConstraint(f"{column} BETWEEN '1970-01-01Z' AND '9999-12-31Z'", name=column)
+
+
 def fraction(column: str) -> CheckConstraint:
     """From 0 to 1."""
     return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)

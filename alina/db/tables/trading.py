@@ -18,6 +18,7 @@ from alina.db.tables.base import (
     named,
     not_negative,
     one_of,
+    readable,
     sha256,
 )
 from alina.domain.orders import Handling, OrderSide, OrderState, OrderType
@@ -35,6 +36,7 @@ class ProposalRow(Base):
         UniqueConstraint("id", "content_hash"),
         named("agent"),
         named("symbol"),
+        CheckConstraint("symbol ~ '^[^/]+/[^/]+$'", name="symbol_of_two_assets"),
         one_of("side", OrderSide),
         one_of("order_type", OrderType),
         above_zero("quantity"),
@@ -43,6 +45,8 @@ class ProposalRow(Base):
         above_zero("trigger_price"),
         both_or_neither("trigger_price_iff_stop", "order_type = 'stop_limit'", "trigger_price IS NOT NULL"),
         above_zero("reference_price"),
+        # agents write this table: of what cannot be read nothing is ever decided
+        *(readable(column) for column in ("close_after", "as_of", "expires_at", "created_at")),
         one_of("close_reason", CloseReason),
         above_zero("stop_price"),
         above_zero("take_profit_price"),
