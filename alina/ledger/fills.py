@@ -1,11 +1,12 @@
 """Fills: what the exchange says was traded, once each, and how it moves the position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_UP, Decimal, localcontext
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from alina.db.tables import DecisionRow, FillRow, OrderRow, PositionRow, ProposalRow
@@ -98,7 +99,7 @@ def _move(
     """Apply one fill to the open position: additions only, so their order does not matter."""
     position = open_position_row(session, order.account, order.symbol)
     if fill.side is OrderSide.SELL:
-        return take_sale(position, fill, market, fee_rate)
+        return take_sale(position, fill, market, fee_rate, sold_before=partial(_sold_from, session))
     if position is None:
         query = select(ProposalRow).join(DecisionRow, DecisionRow.proposal_id == ProposalRow.id)
         proposal = session.scalars(query.where(DecisionRow.id == order.decision_id)).one()
@@ -106,6 +107,12 @@ def _move(
         session.add(position)
     add_buy(position, fill, market, fee_rate)
     return position
+
+
+def _sold_from(session: Session, position: PositionRow) -> Decimal:
+    """Base that the recorded sales of a position have sold, fees aside."""
+    query = select(func.sum(FillRow.quantity)).where(FillRow.position_id == position.id)
+    return session.scalar(query.where(FillRow.side == OrderSide.SELL)) or Decimal(0)
 
 
 def opened(
@@ -141,17 +148,30 @@ def empty_position(key: str, *, make: type[PositionRow] = PositionRow, **columns
 
 
 def take_sale(
-    position: PositionRow | None, fill: Fill, market: Market, fee_rate: Decimal | None
+    position: PositionRow | None,
+    fill: Fill,
+    market: Market,
+    fee_rate: Decimal | None,
+    *,
+    sold_before: Callable[[PositionRow], Decimal],
 ) -> PositionRow:
-    """Take a sale of ours off what is held. Raises LedgerError if less is."""
+    """Take a sale of ours off what is held. Raises LedgerError if less is.
+
+    Where everything is sold, a fee in base (BNB, of a sale of BNB) was paid from what the account has beside
+    the position: it lowers the proceeds. `sold_before` tells what earlier sales have sold, fees aside.
+    """
+    proceeds = fill.notional - quote_fee(fill, market, fee_rate)
     sold = base_sold(fill, market)
     if position is None or sold > position.quantity:
-        held = position.quantity if position is not None else 0
-        raise LedgerError(
-            f"trade {fill.trade_id} sells {sold} of {held} {market.base} held: record the buys first; "
-            "if there are none, the account was traded from elsewhere"
-        )
-    add_sale(position, sold, fill.notional - quote_fee(fill, market, fee_rate))
+        held = position.bought_quantity - sold_before(position) if position is not None else Decimal(0)
+        if position is None or fill.quantity > held:
+            raise LedgerError(
+                f"trade {fill.trade_id} sells {fill.quantity} of {held} {market.base} held: record the buys "
+                "first; if there are none, the account was traded from elsewhere"
+            )
+        proceeds -= (sold - position.quantity) * fill.price
+        sold = position.quantity
+    add_sale(position, sold, proceeds)
     return position
 
 

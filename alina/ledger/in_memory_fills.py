@@ -99,7 +99,7 @@ class InMemoryFills(InMemoryOrders, Fills):
         rows, key = self._rows, (order.account, order.symbol)
         position = rows.open.get(key)
         if fill.side is OrderSide.SELL:
-            sold_from = take_sale(position, fill, market, fee_rate)
+            sold_from = take_sale(position, fill, market, fee_rate, sold_before=self._sold_from)
             rows.position_records.pop(sold_from.id, None)
             return sold_from
         if position is None:
@@ -108,6 +108,11 @@ class InMemoryFills(InMemoryOrders, Fills):
         add_buy(position, fill, market, fee_rate)
         rows.position_records.pop(position.id, None)
         return position
+
+    def _sold_from(self, position: PositionRow) -> Decimal:
+        known = self._rows.fills[position.account, position.symbol].values()
+        its_own = (one.fill for one in known if one.position_id == position.id)
+        return sum((fill.quantity for fill in its_own if fill.side is OrderSide.SELL), _NOTHING)
 
     def _proposal_of(self, order: OrderRow) -> Proposal:
         return self._rows.proposals[self._rows.decisions[order.decision_id].proposal_id]

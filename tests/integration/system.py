@@ -331,7 +331,7 @@ def system(
 ) -> System:
     """A prepared system with an account and a symbol of its own, and the market's candles stored."""
     symbol = venue.symbol()
-    account = f"of-{symbol[:4].lower()}-{uuid4().hex[:6]}"
+    account = f"of-{symbol.partition('/')[0].lower()}-{uuid4().hex[:6]}"
     settings = settings_for(venue.home, symbol, account, venue.dialect, **sections)
     sent: list[tuple[Any, ...]] = []
     model = scripted(*(answers or (BUY,)))

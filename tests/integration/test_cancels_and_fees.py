@@ -187,3 +187,25 @@ def test_a_fee_in_a_third_asset_is_part_of_cost_and_proceeds_and_the_books_are_e
     sold = one.exchange.fills(one.symbol)[-1]
     assert closed.proceeds == sold.notional - sold.fee * rate
     in_balance(one)
+
+
+def test_a_sale_of_the_very_asset_that_fees_are_paid_in_is_booked(
+    bnb_venue: RunningVenue, ledger_url: str
+) -> None:
+    empty(ledger_url)
+    bnb_venue.unused.append("BNB/USDT")
+    one = system(bnb_venue, ledger_url, HOLD)
+    one.execute(proposal(one).id)
+    (bought,) = one.exchange.fills(one.symbol)
+    held = one.held()
+    assert held is not None
+    assert held.quantity == bought.quantity - bought.fee
+    quantity = one.exchange.market(one.symbol).quantity_down(held.quantity)
+    one.execute(proposal(one, OrderSide.SELL, f"{quantity:f}").id)
+    with one.work() as uow:
+        (closed,) = uow.ledger.closed_trades(account=one.runtime.account)
+    sold = one.exchange.fills(one.symbol)[-1]
+    beside = sold.quantity + sold.fee - held.quantity
+    assert 0 < beside <= sold.fee
+    assert (sold.fee_asset, closed.proceeds) == ("BNB", sold.notional - beside * sold.price)
+    in_balance(one)

@@ -140,8 +140,6 @@ class Books(RuleBasedStateMachine):
         left = one.order.quantity - one.filled
         quantity = left if percent > 60 else max(MARKET.quantity_down(left * percent / 100), MARKET.lot_size)
         quantity = min(quantity, left)
-        if one.order.side is OrderSide.SELL and fee_asset == "BTC":
-            fee_asset = "USDT"
         name = one.report().exchange_order_id
         one.fills.append(self.trade(name, one.order.side, quantity, D(price), fee_asset))
         one.state = OrderState.FILLED if quantity == left else OrderState.PARTIALLY_FILLED

@@ -191,6 +191,29 @@ def test_a_new_position_opens_after_the_last_one_closed(ledger: Ledger) -> None:
     assert held(ledger).quantity == 1
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_fee_in_base_on_a_sale_of_everything_was_paid_from_beside_the_position(
+    ledger: Ledger, together: bool
+) -> None:
+    trade(ledger, proposal(), fee=D("0.001"), fee_asset="BTC")
+    order = claim(ledger, proposal(OrderSide.SELL, "0.999"))
+    fills = [
+        fill(order, quantity, trade_id, price=D(110), fee=D("0.0005"), fee_asset="BTC")
+        for quantity, trade_id in (("0.5", "1"), ("0.499", "2"))
+    ]
+    ledger.record_placed(placed(order, OrderState.FILLED, "0.999"))
+    for some in [fills] if together else [fills[:1], fills]:
+        ledger.record_fills(order.client_order_id, some, market=MARKET)
+    (closed,) = ledger.closed_trades(account="main")
+    assert (closed.quantity, closed.sold_quantity, closed.proceeds) == (0, D("0.999"), D("109.78"))
+
+
+def test_a_fee_in_base_on_a_sale_of_a_part_is_taken_off_what_is_held(ledger: Ledger) -> None:
+    trade(ledger, proposal())
+    trade(ledger, proposal(OrderSide.SELL, "0.5"), fee=D("0.001"), fee_asset="BTC")
+    assert (held(ledger).quantity, held(ledger).proceeds) == (D("0.499"), 50)
+
+
 # -- whatever the order and the repetition -----------------------------------------------------------
 
 _quantities = st.integers(1, 10**12).map(lambda n: D(n) * D("0.00000001"))
