@@ -229,9 +229,12 @@ class Trading(Section):
         Decimal("0.20"), description="largest part of the free quote in one proposal"
     )
     confidence_min: int = Field(55, ge=0, le=100, description="below it the agent holds")
-    stop_loss: Fraction = Field(Decimal("0.03"), description="fraction below the entry price, at most")
+    # 0 does not switch one off: every position would be sold at once
+    stop_loss: Fraction = Field(
+        Decimal("0.03"), gt=0, lt=1, description="fraction below the entry price, at most"
+    )
     take_profit: Fraction | None = Field(
-        Decimal("0.04"), description="fraction above the entry price; null: none"
+        Decimal("0.04"), gt=0, description="fraction above the entry price; null: none"
     )
     max_holding: Duration | None = Field(timedelta(hours=24), description="market time; null: no limit")
     proposal_ttl: Duration = Field(
@@ -242,7 +245,7 @@ class Trading(Section):
         description="where stops wait: exchange, if it has stop orders; software: watched at each poll",
     )
     stop_limit_offset: Fraction = Field(
-        Decimal("0.005"), description="fraction that a stop order's limit price lies below its trigger"
+        Decimal("0.005"), lt=1, description="fraction that a stop order's limit price lies below its trigger"
     )
     rule: Rule = Rule()
     check_rationale: bool = Field(

@@ -75,6 +75,10 @@ def test_a_section_without_settings_means_its_defaults(config: Path) -> None:
         ("risk:\n  max_trade_amount: -1\n", 2, "greater than 0"),
         ("risk:\n  max_trade_amount: NaN\n", 2, "not a finite number"),
         ("risk:\n  fee_reserve: 2\n", 2, "less than or equal to 1"),
+        ("trading:\n  stop_loss: 0\n", 2, "greater than 0"),
+        ("trading:\n  stop_loss: 1\n", 2, "less than 1"),
+        ("trading:\n  take_profit: 0\n", 2, "greater than 0"),
+        ("trading:\n  stop_limit_offset: 1\n", 2, "less than 1"),
         ("execution:\n  ram_limit: 47\n", 2, "write a whole number and a unit, e.g. 800MB"),
         ("execution:\n  concurrency: 0\n", 2, "greater than or equal to 1"),
         (
