@@ -12,7 +12,7 @@ import structlog
 
 from alina.domain.orders import PlacedOrder
 from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
-from alina.errors import ExchangeError
+from alina.errors import ExchangeError, ExchangeRefused
 from alina.exchange.budget import urgent
 from alina.orchestrator import execution, halting, protection, scope
 from alina.orchestrator.runtime import Runtime
@@ -84,7 +84,7 @@ def _sell_what_is_held(runtime: Runtime) -> None:
 
 
 def _sell(runtime: Runtime, position: Position) -> None:
-    if not _is_sellable(runtime, position):
+    if _unsellable(runtime, position) is not None:
         return
     ticker = runtime.exchange.ticker(position.symbol)
     quantity = runtime.exchange.market(position.symbol).quantity_down(position.quantity)
@@ -97,11 +97,15 @@ def _sell(runtime: Runtime, position: Position) -> None:
     execution.execute(runtime, proposal.id)
 
 
-def _is_sellable(runtime: Runtime, position: Position) -> bool:
-    """Whether the exchange would take an order for all of it."""
-    market = runtime.exchange.market(position.symbol)
-    price = runtime.exchange.ticker(position.symbol).bid
-    return not protection.is_dust(market, market.quantity_down(position.quantity), price)
+def _unsellable(runtime: Runtime, position: Position) -> str | None:
+    """Why the exchange would take no order for it; None: it would."""
+    try:
+        market = runtime.exchange.market(position.symbol)
+        price = runtime.exchange.ticker(position.symbol).bid
+    except ExchangeRefused as error:  # as of a symbol that was taken off it
+        return str(error)
+    is_dust = protection.is_dust(market, market.quantity_down(position.quantity), price)
+    return "too little to be sold" if is_dust else None
 
 
 def _remaining(runtime: Runtime, wish: WindDown) -> tuple[list[str], bool]:
@@ -110,14 +114,14 @@ def _remaining(runtime: Runtime, wish: WindDown) -> tuple[list[str], bool]:
         orders = [known.order for known in uow.ledger.unsettled_orders()]
         positions = uow.ledger.open_positions(runtime.account)
     ours = [order for order in orders if order.account == runtime.account]
-    unsold = [position for position in positions if _is_sellable(runtime, position)]
-    lines = [f"order {order.client_order_id} is not settled" for order in ours]
-    lines += [
-        f"{position.quantity:f} {position.symbol} is held"
-        + ("" if position in unsold else ": too little to be sold")
-        for position in positions
-    ]
-    return lines, not ours and (wish is WindDown.CANCEL or not unsold)
+    lines, is_done = [f"order {order.client_order_id} is not settled" for order in ours], not ours
+    for position in positions:
+        obstacle = _unsellable(runtime, position)
+        lines.append(
+            f"{position.quantity:f} {position.symbol} is held" + (f": {obstacle}" if obstacle else "")
+        )
+        is_done = is_done and (wish is WindDown.CANCEL or obstacle is not None)
+    return lines, is_done
 
 
 def _finish(runtime: Runtime, wish: WindDown) -> None:

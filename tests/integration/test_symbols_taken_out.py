@@ -116,6 +116,22 @@ def test_a_symbol_that_the_exchange_lists_no_more_is_a_difference_and_keeps_noth
     assert closed_as(other) == [CloseReason.STOP_LOSS]
 
 
+@pytest.mark.parametrize("wish", [WindDown.CANCEL, WindDown.FLATTEN])
+def test_winding_down_ends_though_what_is_held_is_listed_no_more(make: Make, wish: WindDown) -> None:
+    one = make()
+    with one.work() as uow:
+        uow.ledger.set_trading_state(
+            one.runtime.account, TradingState.REDUCING, reason="a drill", at=one.runtime.clock.now()
+        )
+        uow.ledger.ask_wind_down(one.runtime.account, wish)
+    (line,) = winding_down.wind_down(one.with_parts(exchange=Delisted(one.exchange, one.symbol)).runtime)
+    assert f"{one.symbol} is held" in line
+    with one.work() as uow:
+        account = uow.ledger.account(one.runtime.account)
+    assert account.wind_down is WindDown.NONE
+    assert (account.trading_state is TradingState.HALTED) == (wish is WindDown.FLATTEN)
+
+
 def test_what_cannot_be_cancelled_does_not_keep_the_others(make: Make) -> None:
     one = make("exchange", stop_price=BELOW)
     first = one.runtime.settings.market.symbols[0]
