@@ -3,7 +3,8 @@
 A stop is a proposal like any other: reviewed, reserved, claimed, sent once, and then it rests. Everything
 here is derived from the ledger and the exchange at each pass, so a pass may be repeated or never come:
   no stop rests: one is placed for what can be sold.
-  one rests for another quantity than is held: it is withdrawn, and one that fits is placed.
+  one rests for another quantity than is held, or at another price than the position's stop: it is withdrawn,
+  and one that fits is placed.
   one was reached and is not filled: it is withdrawn, and what is left is sold a little below the bid; if
   that is not filled either, at the market.
 
@@ -18,7 +19,7 @@ from decimal import Decimal
 import structlog
 
 from alina.domain.decisions import Proposal
-from alina.domain.market import Ticker
+from alina.domain.market import Market, Ticker
 from alina.domain.orders import LedgerOrder, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Position, TradingState, WindDown
 from alina.errors import ExchangeError, LedgerError
@@ -83,7 +84,7 @@ def _stop(runtime: Runtime, position: Position) -> Proposal | None:
     if not runtime.exchange.has_stop_orders(symbol) or _has_failed_too_often(runtime, position):
         return None
     market, ticker = runtime.exchange.market(symbol), runtime.exchange.ticker(symbol)
-    trigger = protection.below(position.stop_price, Decimal(0), market)
+    trigger = _trigger(position.stop_price, market)
     limit = protection.below(trigger, trading.stop_limit_offset, market)
     quantity = market.quantity_down(position.quantity)
     if trigger >= ticker.bid or limit <= 0 or protection.is_dust(market, quantity, limit):
@@ -133,12 +134,22 @@ def _keep(runtime: Runtime, known: LedgerOrder) -> None:
 
 
 def _fits(runtime: Runtime, known: LedgerOrder, position: Position) -> bool:
-    """Whether the order still sells just what is held. A sale that is under way is not disturbed."""
+    """Whether the order still sells just what is held, at the position's stop and no other that was proposed.
+
+    A sale that is under way is not disturbed.
+    """
     if known.order.order_type is OrderType.LIMIT:
         return True
-    sellable = runtime.exchange.market(position.symbol).quantity_down(position.quantity)
-    is_wanted = runtime.settings.trading.stop_orders == "exchange"
-    return is_wanted and known.order.quantity - known.filled_quantity == sellable
+    if position.stop_price is None or runtime.settings.trading.stop_orders != "exchange":
+        return False
+    market, left = runtime.exchange.market(position.symbol), known.order.quantity - known.filled_quantity
+    wanted = market.quantity_down(position.quantity), _trigger(position.stop_price, market)
+    return (left, known.order.trigger_price) == wanted
+
+
+def _trigger(stop_price: Decimal, market: Market) -> Decimal:
+    """The stop on the market's grid."""
+    return protection.below(stop_price, Decimal(0), market)
 
 
 def _is_stuck(runtime: Runtime, known: LedgerOrder, ticker: Ticker) -> bool:

@@ -12,10 +12,10 @@ from sqlalchemy import NullPool, create_engine, text
 from system import RunningVenue, System, proposal, system
 
 from alina.db.roles import AGENT
-from alina.domain.orders import OrderType
-from alina.domain.portfolio import TradingState, WindDown
+from alina.domain.orders import OrderSide, OrderType
+from alina.domain.portfolio import CloseReason, TradingState, WindDown
 from alina.errors import LedgerError
-from alina.orchestrator import reconciliation, sweeping, winding_down
+from alina.orchestrator import reconciliation, stops, sweeping, winding_down
 
 Make = Callable[..., System]
 #: the market stands at 105
@@ -85,6 +85,23 @@ def test_a_forged_stop_keeps_neither_the_books_nor_the_stop(make: Make, forge: F
     forge(one, OrderType.STOP_LIMIT)
     for _ in range(2):  # the first pass denies the forged one
         assert reconciliation.reconcile(one.runtime) == []
+    assert resting(one) == [STOP]
+
+
+def test_a_stop_of_an_agents_own_does_not_stand_in_for_the_positions(make: Make) -> None:
+    one = make()
+    proposal(
+        one,
+        OrderSide.SELL,
+        "0.999",  # all there is to sell
+        order_type=OrderType.STOP_LIMIT,
+        trigger_price=Decimal(90),
+        limit_price=Decimal(90),
+        close_reason=CloseReason.STOP_LOSS,
+    )
+    stops.protect(one.runtime)
+    assert resting(one) == [Decimal(90)]
+    stops.protect(one.runtime)
     assert resting(one) == [STOP]
 
 
