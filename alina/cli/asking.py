@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alina.cli.options import settings_of
-from alina.cli.output import AsJson, print_json, say
+from alina.cli.output import AsJson, print_json, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def ask(
     if as_json:
         print_json(answer)
     else:
-        say(_printable(answer.text))
+        say(answer.text)
         _show_usage(answer)
 
 
@@ -67,12 +67,12 @@ def show(events: "Iterator[StreamEvent]") -> None:
         if event.answer is not None:
             if told != event.answer.text:
                 _begin_anew(told)
-                sys.stdout.write(_printable(event.answer.text))
+                sys.stdout.write(printable(event.answer.text))
             say("")
             _show_usage(event.answer)
         elif event.kind is StreamKind.TEXT:
             told += event.text
-            sys.stdout.write(_printable(event.text))
+            sys.stdout.write(printable(event.text))
             sys.stdout.flush()
         else:
             _begin_anew(told)
@@ -89,8 +89,3 @@ def _show_usage(answer: "Answer") -> None:
         f"({answer.model}: {answer.completion_tokens} tokens after {answer.prompt_tokens}, "
         f"{answer.elapsed_ms / 1000:.1f} s)"
     )
-
-
-def _printable(text: str) -> str:
-    """What a model says moves no cursor and sets no colours."""
-    return "".join(one for one in text if one.isprintable() or one == "\n")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from alina.cli.output import printable
 from alina.domain.orders import OrderState
 from alina.domain.portfolio import Equity
 from alina.domain.runs import Run, RunState
@@ -160,7 +161,7 @@ class LineView:
         self._print(f"{equity.as_of:%Y-%m-%d %H:%M}  equity {equity.total:.2f}  {goals}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class TableView:
@@ -212,11 +213,11 @@ class TableView:
         for event in self._events:
             table.add_row(
                 f"{event.candle:%m-%d %H:%M}",
-                event.symbol,
+                Text(printable(event.symbol)),
                 event.decision,
                 Text(event.verdict, style=_STYLES.get(event.verdict.split(" ")[0], "")),
                 event.order,
                 f"{event.speed:.0f}" if event.speed is not None else "",
-                event.why,
+                Text(printable(event.why)),
             )
         return Group(Panel(table, title="ALINA on a recorded market"), self._bars, self._equity)

@@ -31,6 +31,7 @@ from alina.cli import (
     venue,
 )
 from alina.cli.options import Options
+from alina.cli.output import printable
 from alina.errors import AlinaError
 
 app = typer.Typer(
@@ -107,7 +108,7 @@ def _fail(message: str) -> None:
     """Called while the error is handled."""
     if "--debug" in sys.argv or os.environ.get("ALINA_LOGGING__LEVEL") == "DEBUG":
         raise
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     sys.exit(2)
 
 

@@ -1,6 +1,7 @@
 """What commands print: a table or plain lines for people, one JSON value for programs. Never both."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -17,6 +18,8 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 #: columns where no terminal says how wide it is
 _WIDTH = 160
+#: what moves a cursor, sets a colour or turns the direction of writing, but for tabs and new lines
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def plain(value: Any) -> Any:
@@ -74,10 +77,18 @@ def text(value: Any) -> str:
         return f"{round(value, 8).normalize():f}"
     if isinstance(value, timedelta):
         return str(timedelta(seconds=round(value.total_seconds())))
-    return str(plain(value))
+    return printable(str(plain(value)))
 
 
 def say(line: str) -> None:
     """One line on standard output, at once: whoever reads through a pipe waits for it."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.flush()
+
+
+def printable(words: str) -> str:
+    """What agents and models say, with control characters as JSON writes them.
+
+    A terminal would obey them: the reason for a trade could write over the amount that a person approves.
+    """
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", words)

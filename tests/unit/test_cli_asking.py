@@ -65,7 +65,7 @@ def test_a_failure_is_the_error_of_the_command(shown: Shown) -> None:
 
 
 def test_what_a_model_says_moves_no_cursor(shown: Shown) -> None:
-    assert shown(BEGIN, *pieces("\x1b[2J", "a\nb\r\x07"), END).startswith("[2Ja\nb\n")
+    assert shown(BEGIN, *pieces("\x1b[2J", "a\nb\r\x07"), END).startswith("\\u001b[2Ja\nb\\u000d\\u0007\n")
 
 
 @pytest.mark.parametrize(

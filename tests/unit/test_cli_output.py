@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from alina.cli.output import plain, print_json, print_table, text
+from alina.cli.output import plain, print_json, print_table, say, text
 from alina.domain.decisions import ReasonCode
 from alina.domain.orders import OrderSide
 
@@ -77,3 +77,16 @@ def test_a_cell_is_short(value: object, shown: str) -> None:
 def test_what_a_model_said_is_never_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("Decisions", ("why",), [("[red]buy[/red] [/]",)])
     assert "[red]buy[/red] [/]" in capsys.readouterr().out
+
+
+def test_no_word_of_an_agents_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the reason for a trade could write over the amount that a person is asked about."""
+    forged = "cheap\x1b[1A\x1b[9G0.1 \x9b8m\u202e\ttab\nline"
+    print_table("Approvals", ("quantity", "why"), [("100", forged)])
+    say(forged)
+    print_json({"why": forged})
+    shown = capsys.readouterr().out
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
+    assert shown.count("cheap\\u001b[1A") == 3
+    assert "\ttab\nline" in shown
+    assert json.loads(shown[shown.index("{") :]) == {"why": forged}
