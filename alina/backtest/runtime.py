@@ -146,7 +146,7 @@ def _for_history(settings: Settings, history: History, agent: str) -> Settings:
     quotes = {symbol.partition("/")[2] for symbol in history.symbols}
     if len(quotes) > 1:
         raise ConfigError(f"symbols are quoted in {' and '.join(sorted(quotes))}: choose those of one quote")
-    if not settings.market.venue.balances.keys() & quotes:
+    if not any(settings.market.venue.balances.get(quote, 0) > 0 for quote in quotes):
         raise ConfigError(f"market.venue.balances holds no {quotes.pop()} to trade with: set it, or --cash")
     market = settings.market.model_copy(update={"symbols": history.symbols, "timeframe": history.timeframe})
     system = settings.system.model_copy(update={"data_folder": Path("/nonexistent")})

@@ -1,6 +1,7 @@
 """`alina backtest`: an agent over recorded candles, by the running system's own cycle and kernel."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from alina.cli.model_choice import source_of
 from alina.cli.options import settings_of
-from alina.cli.output import AsJson, print_json, say
+from alina.cli.output import AsJson, prepare_folder, print_json, say
 from alina.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def backtest(
     if check_lookahead:
         _check(settings, series, agent, (since, until), cuts=cuts, as_json=as_json)
         return
+    if out is not None:
+        prepare_folder(out)
     kept, outcome = _run(settings, series, agent, (since, until), quiet=as_json)
     _tell(outcome, kept, out, as_json=as_json)
 
@@ -131,13 +134,17 @@ def with_choices(
     if cash is None:
         return settings
     quote = next(iter(series)).partition("/")[2]
-    try:
-        balances = {quote: Decimal(cash)}
-    except ArithmeticError:
-        raise ConfigError(f"--cash {cash}: write an amount, e.g. 10000") from None
-    venue = settings.market.venue.model_copy(update={"balances": balances})
+    venue = settings.market.venue.model_copy(update={"balances": {quote: _amount(cash)}})
     market = settings.market.model_copy(update={"venue": venue})
     return settings.model_copy(update={"market": market})
+
+
+def _amount(cash: str) -> Decimal:
+    with suppress(ArithmeticError):
+        amount = Decimal(cash)
+        if amount.is_finite() and amount > 0:
+            return amount
+    raise ConfigError(f"--cash {cash}: write an amount above zero, e.g. 10000")
 
 
 def _run(

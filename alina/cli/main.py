@@ -99,9 +99,11 @@ def main() -> None:
     except AlinaError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            _fail("the disk is full: free some space, or set system.data_folder to another disk")
+        if error.filename is None:
             raise
-        _fail("the disk is full: free some space, or set system.data_folder to another disk")
+        _fail(f"{error.filename}: {error.strerror}: name another path, or let this user read and write it")
 
 
 def _fail(message: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from alina.cli.backtest import FORMATS, OfStored, Stored, chosen_series, with_choices
 from alina.cli.options import settings_of
-from alina.cli.output import AsJson, print_json, print_table, say
+from alina.cli.output import AsJson, prepare_folder, print_json, print_table, say
 from alina.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def optimize(
     settings = with_choices(settings, series, None, cash)
     space = [_of_an_agent(parse(each)) for each in parameter]
     window, length = _whole(settings, series, agent, since, until)
+    if out is not None:
+        prepare_folder(out)
     with _bar(trials * (folds + 1), quiet=as_json) as progress:
         found = search(
             _objective(settings, series, agent), space, window, folds=folds, trials=trials, progress=progress

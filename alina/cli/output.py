@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -78,6 +79,15 @@ def text(value: Any) -> str:
     if isinstance(value, timedelta):
         return str(timedelta(seconds=round(value.total_seconds())))
     return printable(str(plain(value)))
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder that a long work's result is written to: better refused before it than after.
+
+    Raises OSError where nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
 
 
 def say(line: str) -> None:

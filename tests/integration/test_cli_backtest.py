@@ -78,6 +78,9 @@ def test_a_registered_model_is_asked_by_its_name_and_the_shipped_script_by_scrip
     [
         (("--symbols", "ETH/USDT"), "the data holds no ETH/USDT"),
         (("--cash", "much"), "write an amount"),
+        (("--cash", "NaN"), "write an amount"),
+        (("--cash", "0"), "write an amount above zero"),
+        (("--out", "config.yaml"), "config.yaml: File exists: name another path"),
         (("--agent", "ghost"), "no installed agent"),
         (("--to", "1999-01-01"), "is of 2018-09-20 18:00 to 2019-10-17 10:00: choose times within"),
         (("--model", "nobody"), "nor registered"),

@@ -44,6 +44,15 @@ def test_a_search_that_cannot_be_made_names_the_remedy(command: InProcess, param
     assert done.err.count("\n") == 1
 
 
+def test_a_search_whose_report_cannot_be_written_is_not_begun(
+    command: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alina.backtest.search.search", lambda *_, **__: pytest.fail("it was begun"))
+    done = command("optimize", "--parameter", "trading.stop_loss=0.01,0.02", *SPAN, "--out", "config.yaml")
+    assert done.code == 2
+    assert "config.yaml: File exists: name another path" in done.err
+
+
 def test_an_agent_that_asks_a_model_is_not_searched(command: InProcess) -> None:
     done = command("optimize", "--agent", "trading", "--parameter", "trading.stop_loss=0.01,0.02")
     assert done.code == 2
