@@ -40,7 +40,8 @@ class Broker:
 
         with _our_errors():
             waiting = {queue: int(self._redis.llen(queue)) for queue in QUEUES}
-            started = {queue: _moment(self._redis.get(started_key(queue))) for queue in QUEUES}
+            told = {queue: self._redis.get(started_key(queue)) for queue in QUEUES}
+            started = {queue: _moment(moment) if moment else None for queue, moment in told.items()}
         return {queue: QueueState(waiting=waiting[queue], last_started=started[queue]) for queue in QUEUES}
 
     def answered(self, task: str) -> Answer | None:
@@ -49,10 +50,10 @@ class Broker:
 
         with _our_errors():
             kept = self._redis.get(answered_key(task))
-        if kept is None:
-            return None
-        told = json.loads(str(kept))
-        return Answer(datetime.fromisoformat(told["at"]), told["answer"])
+            if kept is None:
+                return None
+            told = json.loads(str(kept))
+            return Answer(_moment(told["at"]), told["answer"])
 
 
 @contextmanager
@@ -66,7 +67,15 @@ def _our_errors() -> Iterator[None]:
             f"Redis does not answer ({error}): check ALINA_REDIS_URL, "
             "or start the embedded one with `alina up`"
         ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokerUnavailable(
+            f"Redis holds what no worker of ours wrote ({error}): delete the keys alina:started:* and "
+            "alina:answered:*, and ask who else has its password"
+        ) from None
 
 
-def _moment(value: object) -> datetime | None:
-    return datetime.fromisoformat(str(value)) if value else None
+def _moment(told: object) -> datetime:
+    moment = datetime.fromisoformat(str(told))
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without its zone: {moment}")
+    return moment
