@@ -30,8 +30,12 @@ _REFUSALS = (
 )
 _NOT_A_REFUSAL = (ccxt.OrderNotFound, ccxt.OrderNotCached, ccxt.DuplicateOrderId)
 
-# "Duplicate order sent", "client order id already exists": the one that is there may be ours.
-_MAY_BE_OURS = re.compile("duplicate|already", re.IGNORECASE)
+# "Duplicate order sent", "client order id already exists": the one that is there may be ours. "Order creation
+# timeout" (Bybit), "Network timeout" (KuCoin), "Internal error" (Coins.ph), "Submitted to the system for
+# processing" (Bybit): ccxt has classes of refusals for them, although they say that it may have been taken.
+_MAY_BE_THERE = re.compile(
+    "duplicate|already|timed?[ -]?out|(internal|unknown) error|submitted to", re.IGNORECASE
+)
 
 
 def read_error(error: Exception, exchange_id: str) -> ExchangeError:
@@ -67,7 +71,7 @@ def _is_refusal(error: Exception) -> bool:
     return (
         isinstance(error, _REFUSALS)
         and not isinstance(error, _NOT_A_REFUSAL)
-        and not _MAY_BE_OURS.search(str(error))
+        and not _MAY_BE_THERE.search(str(error))
         and not _is_server_error(error)
     )
 
