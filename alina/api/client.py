@@ -47,7 +47,8 @@ class Client:
 
         >>> client = Client()  # doctest: +SKIP
         >>> for event in client.stream(client.ask("What is slippage?")):  # doctest: +SKIP
-        ...     print(event.text, end="")
+        ...     if event.kind == "text":
+        ...         print(event.text, end="")
         """
         stream_id = pending if isinstance(pending, UUID) else pending.stream_id
         return self._reader.read(stream_id, after=after, timeout=timeout)
