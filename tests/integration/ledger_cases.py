@@ -114,6 +114,7 @@ def order_for(wish: Proposal, decision: Decision) -> Order:
         order_type=wish.order_type,
         quantity=wish.quantity,
         limit_price=wish.limit_price,
+        trigger_price=wish.trigger_price,
     )
 
 
