@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from alina.exchange.traits import Traits
+from alina.exchange.traits import OlderTrades, Traits
 
 #: pages of a list of all symbols that are read for the newest trades of one: each costs as much as the first
 _PAGES = 4
@@ -30,7 +30,9 @@ def _pages(api: Any, size: int) -> Iterator[list[Any]]:
 
 def of_order(api: Any, traits: Traits, symbol: str, exchange_order_id: str) -> Iterator[list[Any]]:
     """The trades of one order, an answer at a time; of others too where only a symbol can be named."""
-    if traits.order_trades_page is not None:
+    if traits.older_trades is not None:
+        yield from _of_order_backwards(api, traits.older_trades, symbol, exchange_order_id)
+    elif traits.order_trades_page is not None:
         yield from _of_order_by_pages(api, traits.order_trades_page, symbol, exchange_order_id)
     elif api.has["fetchOrderTrades"] is True:
         yield api.fetch_order_trades(exchange_order_id, symbol)
@@ -56,3 +58,19 @@ def _of_order_by_pages(api: Any, size: int, symbol: str, exchange_order_id: str)
             raise ValueError(f"asked for the trades from {first} on, told of {min(names)}")
         yield page
         first = max(names, default=first) + 1
+
+
+def _of_order_backwards(
+    api: Any, older: OlderTrades, symbol: str, exchange_order_id: str
+) -> Iterator[list[Any]]:
+    """A full page may be followed by an older one. Raises ValueError."""
+    asked: dict[str, Any] = {older.order: exchange_order_id}
+    while True:
+        page = api.fetch_my_trades(symbol, limit=older.size, params=asked)
+        yield page
+        if len(page) < older.size:
+            return
+        oldest = min(int(raw["info"][older.named_by]) for raw in page)
+        if oldest >= asked.get(older.older_than, oldest + 1):
+            raise ValueError(f"asked for the trades before {asked[older.older_than]}, told of {oldest}")
+        asked = {**asked, older.older_than: oldest}

@@ -5,7 +5,7 @@ An exchange that is not listed is trusted with the least.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -25,6 +25,18 @@ class Finding(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OlderTrades:
+    """How own trades are asked for, newest first, `size` at a time: by parameters of the exchange's own."""
+
+    size: int
+    #: the parameter that names the order
+    order: str
+    #: the parameter that asks for those older than a trade, and what that trade is named by in its answer
+    older_than: str
+    named_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """One exchange."""
 
@@ -40,6 +52,8 @@ class Traits:
     own_trades_page: int | None = None
     #: trades of one order come so many at a time at most, the newest, or from an id on
     order_trades_page: int | None = None
+    #: trades of one order come newest first, older ones by the oldest of the page before
+    older_trades: OlderTrades | None = None
     #: client order ids must be UUIDs or short
     takes_uuids: bool = False
     #: merged into ccxt's constructor
@@ -90,13 +104,23 @@ _KRAKEN = Traits(
     },
 )
 _ASKED = Traits(finding=Finding.BY_ORDER)
+_OKX = replace(
+    _ASKED, older_trades=OlderTrades(size=100, order="ordId", older_than="after", named_by="billId")
+)
+_KUCOIN = replace(
+    _ASKED, older_trades=OlderTrades(size=100, order="orderId", older_than="lastId", named_by="id")
+)
+_BITGET = replace(
+    _ASKED, older_trades=OlderTrades(size=100, order="orderId", older_than="idLessThan", named_by="tradeId")
+)
 _TABLE = {
     "binance": _BINANCE,
     "binanceus": _BINANCE,
     "kraken": _KRAKEN,
-    **dict.fromkeys(
-        ("bitget", "bitvavo", "coinbaseexchange", "htx", "kucoin", "mexc", "okx", "okxus"), _ASKED
-    ),
+    "bitget": _BITGET,
+    "kucoin": _KUCOIN,
+    **dict.fromkeys(("okx", "okxus"), _OKX),
+    **dict.fromkeys(("bitvavo", "coinbaseexchange", "htx", "mexc"), _ASKED),
 }
 
 

@@ -1,0 +1,232 @@
+"""The adapter over ccxt's other exchanges: answers in the shapes that they document, from a local server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import ccxt
+import pytest
+from binance_like import SYMBOL, BinanceLike, Handler, reply, says, serving
+
+from alina.errors import ExchangeUnavailable
+from alina.exchange.ccxt_exchange import CcxtExchange
+
+Answer = Callable[[Handler], None]
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceLike]:
+    with serving(BinanceLike()) as server:
+        yield server
+
+
+def asked(handler: Handler) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(handler.path).query))
+
+
+def connect(exchange_id: str, server: BinanceLike, **options: Any) -> CcxtExchange:
+    """Whatever ccxt asks of this exchange is asked of the server."""
+
+    def moved(urls: Any) -> Any:
+        if isinstance(urls, dict):
+            return {name: moved(url) for name, url in urls.items()}
+        return f"http://127.0.0.1:{server.server_port}"
+
+    urls = {"api": moved(getattr(ccxt, exchange_id)().urls["api"])}
+    return CcxtExchange(
+        exchange_id,
+        api_key="key",
+        secret="secret",
+        options={"urls": urls, "password": "word", "enableRateLimit": False, "options": options},
+        timeout=timedelta(seconds=5),
+    )
+
+
+@dataclass(frozen=True)
+class Trades:
+    """How an exchange lists its own trades."""
+
+    markets: dict[str, Answer]
+    path: str
+    older_than: str
+    trade: Callable[[int], dict[str, object]]
+    answer: Callable[[list[dict[str, object]]], object]
+    options: dict[str, object]
+
+
+def okx_instruments(handler: Handler) -> None:
+    btc = {
+        "instId": "BTC-USDT",
+        "instType": "SPOT",
+        "baseCcy": "BTC",
+        "quoteCcy": "USDT",
+        "tickSz": "0.1",
+        "lotSz": "0.00001",
+        "minSz": "0.00001",
+        "state": "live",
+    }
+    reply(handler, 200, {"code": "0", "data": [btc]})
+
+
+def kucoin(data: object) -> Answer:
+    return says(200, {"code": "200000", "data": data})
+
+
+def bitget(data: object) -> Answer:
+    return says(200, {"code": "00000", "msg": "success", "data": data})
+
+
+SPOT_ONLY = {"fetchMarkets": {"types": ["spot"]}}
+TRADES = {
+    "okx": Trades(
+        markets={
+            "GET /api/v5/asset/currencies": says(200, {"code": "0", "data": []}),
+            "GET /api/v5/public/instruments": okx_instruments,
+        },
+        path="/api/v5/trade/fills-history",
+        older_than="after",
+        trade=lambda number: {
+            "side": "buy",
+            "fillSz": "0.001",
+            "fillPx": "100.1",
+            "fee": "-0.000001",
+            "feeCcy": "BTC",
+            "ordId": "28",
+            "instType": "SPOT",
+            "instId": "BTC-USDT",
+            "billId": f"{number}",
+            "tradeId": f"{number}",
+            "execType": "T",
+            "ts": "1700000000000",
+        },
+        answer=lambda page: {"code": "0", "data": page},
+        options=SPOT_ONLY,
+    ),
+    "kucoin": Trades(
+        markets={
+            "GET /api/ua/v1/account/mode": kucoin({"selfAccountMode": "CLASSIC"}),
+            "GET currencies": kucoin([]),
+            "GET margin/symbols": kucoin({"items": []}),
+            "GET /api/v1/isolated/symbols": kucoin([]),
+            "GET /api/v1/market/allTickers": kucoin({"ticker": []}),
+            "GET /api/v1/hf/accounts/opened": kucoin(True),
+            "GET /api/v2/symbols": kucoin(
+                [
+                    {
+                        "symbol": "BTC-USDT",
+                        "baseCurrency": "BTC",
+                        "quoteCurrency": "USDT",
+                        "baseMinSize": "0.00001",
+                        "baseMaxSize": "10000",
+                        "quoteMinSize": "0.1",
+                        "quoteMaxSize": "99999999",
+                        "baseIncrement": "0.00000001",
+                        "quoteIncrement": "0.000001",
+                        "priceIncrement": "0.1",
+                        "enableTrading": True,
+                    }
+                ]
+            ),
+        },
+        path="/api/v1/hf/fills",
+        older_than="lastId",
+        trade=lambda number: {
+            "id": number,
+            "symbol": "BTC-USDT",
+            "tradeId": number,
+            "orderId": "28",
+            "side": "buy",
+            "liquidity": "taker",
+            "price": "100.1",
+            "size": "0.001",
+            "funds": "0.1001",
+            "fee": "0.0001",
+            "feeCurrency": "USDT",
+            "createdAt": 1700000000000,
+        },
+        answer=lambda page: {"code": "200000", "data": {"items": page, "lastId": 1}},
+        options=SPOT_ONLY,
+    ),
+    "bitget": Trades(
+        markets={
+            "GET /api/v2/spot/public/coins": bitget([]),
+            "GET /api/v2/margin/currencies": bitget([]),
+            "GET /api/v2/spot/public/symbols": bitget(
+                [
+                    {
+                        "symbol": "BTCUSDT",
+                        "baseCoin": "BTC",
+                        "quoteCoin": "USDT",
+                        "minTradeAmount": "0",
+                        "maxTradeAmount": "900",
+                        "takerFeeRate": "0.002",
+                        "makerFeeRate": "0.002",
+                        "pricePrecision": "2",
+                        "quantityPrecision": "6",
+                        "quotePrecision": "8",
+                        "status": "online",
+                        "minTradeUSDT": "1",
+                    }
+                ]
+            ),
+        },
+        path="/api/v2/spot/trade/fills",
+        older_than="idLessThan",
+        trade=lambda number: {
+            "symbol": "BTCUSDT",
+            "orderId": "28",
+            "tradeId": f"{number}",
+            "orderType": "market",
+            "side": "buy",
+            "priceAvg": "100.1",
+            "size": "0.001",
+            "amount": "0.1001",
+            "feeDetail": {"deduction": "no", "feeCoin": "BTC", "totalFee": "-0.000001"},
+            "tradeScope": "taker",
+            "cTime": "1700000000000",
+        },
+        answer=lambda page: {"code": "00000", "msg": "success", "data": page},
+        options={**SPOT_ONLY, "uta": False},
+    ),
+}
+
+
+def tells(told: Trades, number: int, *, by_id: bool = True) -> Answer:
+    """So many trades of order 28, the newest first, a hundred at most; or those older than one."""
+
+    def answer(handler: Handler) -> None:
+        query = asked(handler)
+        before = int(query.get(told.older_than, number + 1)) if by_id else number + 1
+        names = range(before - 1, max(0, before - 1 - min(100, int(query.get("limit", 100)))), -1)
+        named = "28" in (query.get("ordId"), query.get("orderId"))
+        reply(handler, 200, told.answer([told.trade(name) for name in names] if named else []))
+
+    return answer
+
+
+@pytest.mark.parametrize("exchange_id", TRADES)
+@pytest.mark.parametrize(("trades", "requests"), [(0, 1), (99, 1), (100, 2), (230, 3)])
+def test_every_trade_of_an_order_is_told_on_exchanges_that_tell_a_hundred_at_a_time(
+    server: BinanceLike, exchange_id: str, trades: int, requests: int
+):
+    told = TRADES[exchange_id]
+    server.answers = {**told.markets, f"GET {told.path}": tells(told, trades)}
+    exchange = connect(exchange_id, server, **told.options)
+    fills = exchange.fills(SYMBOL, exchange_order_id="28")
+    assert sorted(int(fill.trade_id) for fill in fills) == list(range(1, trades + 1))
+    assert server.seen[f"GET {told.path}"] == requests
+    exchange.close()
+
+
+@pytest.mark.parametrize("exchange_id", TRADES)
+def test_an_older_page_that_is_the_same_again_is_no_end_of_an_order_s_trades(
+    server: BinanceLike, exchange_id: str
+):
+    told = TRADES[exchange_id]
+    server.answers = {**told.markets, f"GET {told.path}": tells(told, 230, by_id=False)}
+    exchange = connect(exchange_id, server, **told.options)
+    with pytest.raises(ExchangeUnavailable, match="before 131, told of 131"):
+        exchange.fills(SYMBOL, exchange_order_id="28")
+    exchange.close()
