@@ -45,9 +45,11 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
     if reason is CloseReason.STOP_LOSS and rests:
         runtime.send("trading.protect")  # it sells, or must be replaced
         return
+    if reason is None:
+        return
     market = runtime.exchange.market(symbol)
-    quantity = market.quantity_down(position.quantity)
-    if reason is None or is_dust(market, quantity, ticker.bid):
+    quantity = sellable(runtime, position, market, ticker.bid)
+    if is_dust(market, quantity, ticker.bid):
         return
     with runtime.unit_of_work() as uow:
         limit_price = price_after_stop(runtime, uow, position, ticker, market)
@@ -57,6 +59,19 @@ def propose_exits(runtime: Runtime, symbol: str) -> None:
         )
         uow.ledger.save_proposal(proposal)
     runtime.send("trading.execute_proposal", str(proposal.id))
+
+
+def sellable(runtime: Runtime, position: Position, market: Market, price: Decimal) -> Decimal:
+    """What one order is to sell of a position at this price: of what is partly gone only what is there.
+
+    Somebody may have sold or withdrawn some, or a fee was taken from it: a sale of all would be denied.
+    Balances are told late: where they leave nothing to sell, all of it, and the kernel looks again.
+    """
+    with runtime.unit_of_work() as uow:
+        told = uow.ledger.balances(position.account).get(market.base)
+    there = position.quantity if told is None else min(position.quantity, told.total)
+    quantity = market.quantity_down(there)
+    return market.quantity_down(position.quantity) if is_dust(market, quantity, price) else quantity
 
 
 def is_dust(market: Market, quantity: Decimal, price: Decimal) -> bool:

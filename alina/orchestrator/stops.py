@@ -86,7 +86,7 @@ def _stop(runtime: Runtime, position: Position) -> Proposal | None:
     market, ticker = runtime.exchange.market(symbol), runtime.exchange.ticker(symbol)
     trigger = _trigger(position.stop_price, market)
     limit = protection.below(trigger, trading.stop_limit_offset, market)
-    quantity = market.quantity_down(position.quantity)
+    quantity = protection.sellable(runtime, position, market, limit)
     if trigger >= ticker.bid or limit <= 0 or protection.is_dust(market, quantity, limit):
         return None
     return protection.sale(
@@ -142,9 +142,11 @@ def _fits(runtime: Runtime, known: LedgerOrder, position: Position) -> bool:
         return True
     if position.stop_price is None or runtime.settings.trading.stop_orders != "exchange":
         return False
-    market, left = runtime.exchange.market(position.symbol), known.order.quantity - known.filled_quantity
-    wanted = market.quantity_down(position.quantity), _trigger(position.stop_price, market)
-    return (left, known.order.trigger_price) == wanted
+    market, order = runtime.exchange.market(position.symbol), known.order
+    if order.trigger_price != _trigger(position.stop_price, market):
+        return False
+    left, whole = order.quantity - known.filled_quantity, market.quantity_down(position.quantity)
+    return left == whole or left == protection.sellable(runtime, position, market, position.stop_price)
 
 
 def _trigger(stop_price: Decimal, market: Market) -> Decimal:
@@ -173,10 +175,10 @@ def _replace(runtime: Runtime, symbol: str) -> None:
         return
     ticker, market = runtime.exchange.ticker(symbol), runtime.exchange.market(symbol)
     reason = protection.due(position, ticker, runtime.clock.now())
-    quantity = market.quantity_down(position.quantity)
     if reason is not CloseReason.STOP_LOSS:
         _place(runtime, position)
         return
+    quantity = protection.sellable(runtime, position, market, ticker.bid)
     if protection.is_dust(market, quantity, ticker.bid):
         return
     with runtime.unit_of_work() as uow:

@@ -86,8 +86,8 @@ def _sell_what_is_held(runtime: Runtime) -> None:
 def _sell(runtime: Runtime, position: Position) -> None:
     if _unsellable(runtime, position) is not None:
         return
-    ticker = runtime.exchange.ticker(position.symbol)
-    quantity = runtime.exchange.market(position.symbol).quantity_down(position.quantity)
+    market, ticker = runtime.exchange.market(position.symbol), runtime.exchange.ticker(position.symbol)
+    quantity = protection.sellable(runtime, position, market, ticker.bid)
     proposal = protection.sale(runtime, position, quantity, CloseReason.HALT, ticker)
     with runtime.unit_of_work() as uow:
         uow.ledger.lock_account(runtime.account)

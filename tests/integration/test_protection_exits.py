@@ -4,14 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from system import HOLD, NOW, RunningVenue, System, empty, proposal, system
 
 from alina.domain.decisions import ReasonCode
-from alina.domain.orders import OrderState
-from alina.domain.portfolio import CloseReason, TradingState
-from alina.orchestrator import polling, protection, reconciliation
+from alina.domain.orders import Order, OrderSide, OrderState, OrderType
+from alina.domain.portfolio import CloseReason, TradingState, WindDown
+from alina.orchestrator import polling, protection, reconciliation, winding_down
 
 Make = Callable[..., System]
 
@@ -147,3 +148,43 @@ def test_a_due_position_that_can_be_sold_is_no_dust(due: Callable[[], System]) -
     one = due()
     assert protection.close_dust(one.runtime) == []
     assert not is_closed(one)
+
+
+def sell_by_hand(one: System, quantity: str) -> None:
+    """Somebody sells on the exchange itself; the books say so once they are reconciled."""
+    order = Order(
+        client_order_id=f"by-hand-{uuid4().hex[:12]}",
+        account=one.runtime.account,
+        symbol=one.symbol,
+        side=OrderSide.SELL,
+        order_type=OrderType.MARKET,
+        quantity=Decimal(quantity),
+    )
+    one.exchange.submit(order)
+    assert reconciliation.reconcile(one.runtime) != []
+
+
+def left(one: System) -> Decimal:
+    """Of the base, on the exchange."""
+    return one.exchange.balances()[one.symbol.split("/")[0]].total
+
+
+def test_of_what_is_partly_gone_the_rest_is_sold(due: Callable[[], System]) -> None:
+    one = due()
+    sell_by_hand(one, "0.4")
+    protection.propose_exits(one.runtime, one.symbol)
+    one.deliver()
+    assert left(one) < one.exchange.market(one.symbol).lot_size
+    assert one.on_venue() == 3
+
+
+def test_of_what_is_partly_gone_a_flatten_sells_the_rest(due: Callable[[], System]) -> None:
+    one = due()
+    sell_by_hand(one, "0.4")
+    with one.work() as uow:
+        uow.ledger.ask_wind_down(one.runtime.account, WindDown.FLATTEN)
+    for _ in range(2):
+        (line,) = winding_down.wind_down(one.runtime)
+        assert line == f"0.40000000 {one.symbol} is held"
+    assert left(one) < one.exchange.market(one.symbol).lot_size
+    assert one.on_venue() == 3

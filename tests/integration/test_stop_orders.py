@@ -338,6 +338,21 @@ def test_a_stop_of_another_size_than_the_position_is_replaced(make: Make, engine
     assert orders(one)[1] == (OrderType.STOP_LIMIT, OrderSide.SELL, OrderState.CANCELED)
 
 
+def test_of_what_is_partly_gone_the_rest_gets_the_stop_and_keeps_it(make: Make) -> None:
+    one = make()
+    one.deliver()
+    ours = resting(one).order
+    assert one.exchange.cancel(one.symbol, ours.client_order_id)
+    by_hand = replace(ours, order_type=OrderType.MARKET, limit_price=None, trigger_price=None)
+    one.exchange.submit(replace(by_hand, client_order_id="by-hand", quantity=Decimal("0.4")))
+    for _ in range(2):
+        assert reconciliation.reconcile(one.runtime) != []
+    stop = resting(one).order
+    assert stop.quantity == ours.quantity - Decimal("0.4")
+    stops.protect(one.runtime)
+    assert resting(one).order == stop
+
+
 # a death in between
 
 
