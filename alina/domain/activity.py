@@ -43,8 +43,8 @@ class Activity(Record):
     pnl_today: Decimal
     #: open positions, and symbols about to get one
     open_positions: int
-    #: open positions at cost and unsettled entries at what they reserve
-    exposure: Decimal
+    #: open positions at cost and unsettled entries at what they reserve; None: some are in another quote
+    exposure: Decimal | None
     symbol_exposure: Decimal
     #: cash and holdings, counted since the newest peak that a person began; None: not recorded since
     equity: Decimal | None

@@ -43,7 +43,9 @@ WITH recent AS (
     FROM positions WHERE account = $1 AND closed_at IS NULL
     UNION ALL SELECT symbol, amount FROM held WHERE side = 'buy'
 ), exposed AS (
-    SELECT count(DISTINCT symbol) AS positions, coalesce(sum(amount), 0) AS total,
+    SELECT count(DISTINCT symbol) AS positions,
+           CASE WHEN bool_and(split_part(symbol, '/', 2) = $6) IS NOT FALSE
+                THEN coalesce(sum(amount), 0) END AS total,
            coalesce(sum(amount) FILTER (WHERE symbol = $3), 0) AS in_symbol
     FROM opened
 ), reserved AS (

@@ -276,11 +276,12 @@ class InMemoryExposure(InMemoryAccounts, Exposure):
             if row.account == query.account
         ]
         base, quote = query.symbol.split("/")
+        is_of_one_quote = all(name.split("/")[1] == quote for name, _ in amounts)
         return {
             "reserved_base": sum((one.amount for one in held if one.asset == base), _NOTHING),
             "reserved_quote": sum((one.amount for one in held if one.asset == quote), _NOTHING),
             "open_positions": len({symbol for symbol, _ in amounts}),
-            "exposure": sum((amount for _, amount in amounts), _NOTHING),
+            "exposure": sum((amount for _, amount in amounts), _NOTHING) if is_of_one_quote else None,
             "symbol_exposure": sum((amount for name, amount in amounts if name == query.symbol), _NOTHING),
         }
 

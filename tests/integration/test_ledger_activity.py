@@ -78,6 +78,16 @@ def test_what_is_held_reserved_and_turned_over_is_counted_once(ledger: Ledger) -
     assert standing.position == ledger.open_position("main", SYMBOL)
 
 
+def test_an_exposure_partly_in_another_quote_is_not_known(ledger: Ledger) -> None:
+    """Half a BTC would count as half a USDT: `market.symbols` may have named another quote before."""
+    claim(ledger, proposal(symbol="ETH/USDT"))
+    trade(ledger, proposal())
+    assert ledger.activity(query(1)).exposure == 201
+    claim(ledger, proposal(symbol="ETH/BTC"))
+    activity = ledger.activity(query(1))
+    assert (activity.exposure, activity.symbol_exposure) == (None, 100)
+
+
 def test_the_worth_has_a_peak_and_a_beginning_of_the_day(ledger: Ledger) -> None:
     for hours, total in ((-14, "1000"), (-13, "1100"), (-5, "1050"), (-1, "1040")):
         ledger.record_equity(worth(hours, total))

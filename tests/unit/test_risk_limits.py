@@ -262,6 +262,14 @@ def test_a_figure_that_a_set_limit_needs_and_nobody_knows_denies(
     assert verdict.reason.is_unknown
 
 
+def test_an_exposure_in_two_quotes_denies_entries_and_says_so() -> None:
+    mixed, limits = having(exposure=None), limited(max_exposure=D(500))
+    verdict = kernel.review(buy(), mixed, limits)
+    assert isinstance(verdict, Denied)
+    assert "another quote" in verdict.message
+    assert reason(sell("1"), replace(mixed, position=HOLDING.position), limits) is None
+
+
 def test_a_peak_without_equity_or_equity_without_a_peak_denies() -> None:
     limits = limited(max_drawdown=Decimal("0.1"))
     for figures in ({"equity": None}, {"equity_peak": None}, {"equity_peak": Decimal(0)}):

@@ -58,6 +58,7 @@ def max_daily_loss(_: Proposal, snapshot: Snapshot, limits: Limits, most: Decima
 @entry_limit("max_exposure")
 def max_exposure(proposal: Proposal, snapshot: Snapshot, limits: Limits, most: Decimal) -> Denied | None:
     """Open positions, unsettled entries and this one at worst, in all symbols."""
+    known(known_activity(snapshot).exposure, "exposure while something is held in another quote")
     held, more = known_count(snapshot, "exposure"), worst_notional(proposal, snapshot, limits)
     if held + more > most:
         return deny(ReasonCode.MAX_EXPOSURE, f"exposed to {held}, {more} more is above {most} in all")
