@@ -84,15 +84,16 @@ def _sell_what_is_held(runtime: Runtime) -> None:
 
 
 def _sell(runtime: Runtime, position: Position) -> None:
+    """Sell it whole, without waiting for what somebody else proposes: agents may go on proposing for ever.
+
+    What is under way already has reserved the base, and this sale is denied.
+    """
     if _unsellable(runtime, position) is not None:
         return
     market, ticker = runtime.exchange.market(position.symbol), runtime.exchange.ticker(position.symbol)
     quantity = protection.sellable(runtime, position, market, ticker.bid)
     proposal = protection.sale(runtime, position, quantity, CloseReason.HALT, ticker)
     with runtime.unit_of_work() as uow:
-        uow.ledger.lock_account(runtime.account)
-        if uow.ledger.has_pending_exit(runtime.account, position.symbol):
-            return
         uow.ledger.save_proposal(proposal)
     execution.execute(runtime, proposal.id)
 

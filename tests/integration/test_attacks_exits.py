@@ -1,7 +1,6 @@
 """Attacks on what protects: no row that an agent may write keeps a stop, an exit or a person's wish away."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -12,9 +11,9 @@ from sqlalchemy import NullPool, create_engine, text
 from system import RunningVenue, System, proposal, system
 
 from alina.db.roles import AGENT
+from alina.domain.decisions import ReasonCode
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, TradingState, WindDown
-from alina.errors import LedgerError
 from alina.orchestrator import reconciliation, stops, sweeping, winding_down
 
 Make = Callable[..., System]
@@ -66,18 +65,27 @@ def resting(one: System) -> list[Decimal | None]:
         ]
 
 
-def test_a_forged_exit_does_not_keep_what_a_person_wants_sold(make: Make, forge: Forge) -> None:
+def test_exits_that_agents_propose_do_not_keep_what_a_person_wants_sold(make: Make, forge: Forge) -> None:
     one = make()
     forge(one)
+    proposal(one, OrderSide.SELL, "0.5")  # sound, and nobody asks the executor to decide it
     with one.work() as uow:
         account = one.runtime.account
         uow.ledger.set_trading_state(account, TradingState.REDUCING, reason="a drill", at=datetime.now(UTC))
         uow.ledger.ask_wind_down(account, WindDown.FLATTEN)
-    sweeping.sweep(one.runtime)
-    with suppress(LedgerError):
-        one.deliver()
     assert winding_down.wind_down(one.runtime) == []
     assert one.held() is None
+
+
+def test_a_forged_exit_is_denied_when_it_is_swept_up(make: Make, forge: Forge) -> None:
+    one = make()
+    forge(one)
+    sweeping.sweep(one.runtime)
+    one.deliver()
+    with one.work() as uow:
+        newest = uow.ledger.decisions(limit=1, symbol=one.symbol)[0].decision
+        assert newest.reason is ReasonCode.OTHER_CONTENT
+        assert not uow.ledger.has_pending_exit(one.runtime.account, one.symbol)
 
 
 def test_a_forged_stop_keeps_neither_the_books_nor_the_stop(make: Make, forge: Forge) -> None:
