@@ -103,6 +103,8 @@ _KRAKEN = Traits(
         }
     },
 )
+# not HTX: it forgets a client order id two hours after it was placed, or eight if it is open, and answers a
+# cancel of one that it does not know with status ok
 _ASKED = Traits(finding=Finding.BY_ORDER)
 _OKX = replace(
     _ASKED, older_trades=OlderTrades(size=100, order="ordId", older_than="after", named_by="billId")
@@ -120,7 +122,7 @@ _TABLE = {
     "bitget": _BITGET,
     "kucoin": _KUCOIN,
     **dict.fromkeys(("okx", "okxus"), _OKX),
-    **dict.fromkeys(("bitvavo", "coinbaseexchange", "htx", "mexc"), _ASKED),
+    **dict.fromkeys(("bitvavo", "coinbaseexchange", "mexc"), _ASKED),
 }
 
 

@@ -10,6 +10,7 @@ import ccxt
 import pytest
 from binance_like import SYMBOL, BinanceLike, Handler, reply, says, serving
 
+from alina.domain.orders import OrderState
 from alina.errors import ExchangeUnavailable
 from alina.exchange.ccxt_exchange import CcxtExchange
 
@@ -229,4 +230,66 @@ def test_an_older_page_that_is_the_same_again_is_no_end_of_an_order_s_trades(
     exchange = connect(exchange_id, server, **told.options)
     with pytest.raises(ExchangeUnavailable, match="before 131, told of 131"):
         exchange.fills(SYMBOL, exchange_order_id="28")
+    exchange.close()
+
+
+HTX_MARKETS = {
+    "GET /v2/reference/currencies": says(200, {"code": 200, "data": []}),
+    "GET /v1/account/accounts": says(200, {"status": "ok", "data": [{"id": 7, "type": "spot"}]}),
+    "GET /v1/common/symbols": says(
+        200,
+        {
+            "status": "ok",
+            "data": [
+                {
+                    "symbol": "btcusdt",
+                    "base-currency": "btc",
+                    "quote-currency": "usdt",
+                    "price-precision": 2,
+                    "amount-precision": 6,
+                    "state": "online",
+                    "min-order-amt": 0.0001,
+                    "max-order-amt": 1000,
+                    "min-order-value": 5,
+                }
+            ],
+        },
+    ),
+}
+HTX_ORDER = {
+    "id": 28,
+    "symbol": "btcusdt",
+    "client-order-id": "al-1",
+    "amount": "0.5",
+    "price": "100.1",
+    "created-at": 1700000000000,
+    "type": "buy-limit",
+    "field-amount": "0.5",
+    "field-cash-amount": "50.05",
+    "state": "filled",
+}
+
+
+def test_htx_that_forgets_client_order_ids_within_hours_proves_no_absence_and_no_cancel(server: BinanceLike):
+    none = says(200, {"status": "ok", "data": []})
+    server.answers = {
+        **HTX_MARKETS,
+        "GET /v1/order/orders/getClientOrder": says(
+            200, {"status": "error", "err-code": "base-record-invalid", "err-msg": "record invalid"}
+        ),
+        "POST /v1/order/orders/submitCancelClientOrder": says(200, {"status": "ok", "data": "0"}),
+        "GET /v1/order/openOrders": none,
+        "GET /v1/order/orders": none,
+    }
+    exchange = connect(
+        "htx", server, fetchMarkets={"types": {"spot": True, "linear": False, "inverse": False}}
+    )
+    for call in (exchange.find, exchange.cancel):
+        with pytest.raises(ExchangeUnavailable, match="proves nothing"):
+            call(SYMBOL, "al-1")
+    server.answers["GET /v1/order/orders"] = says(200, {"status": "ok", "data": [HTX_ORDER]})
+    found = exchange.find(SYMBOL, "al-1")
+    assert found is not None
+    assert found.state is OrderState.FILLED
+    assert exchange.cancel(SYMBOL, "al-1") is False
     exchange.close()
