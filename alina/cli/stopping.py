@@ -171,11 +171,11 @@ def _wind_down(settings: Settings) -> list[str]:
     from alina.orchestrator.halting import in_force
     from alina.queues import make_celery, send
 
-    urls = bootstrap.connections(settings)
-    app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
     try:
+        urls = bootstrap.connections(settings)
+        app = make_celery(settings, database_url=urls.database_url, redis_url=urls.redis_url)
         send(app, "trading.wind_down")
-    except BrokerUnavailable as error:
+    except (BrokerUnavailable, SystemStateError) as error:  # the ledger is told: no reason to fail
         return [f"everything: no worker can be asked now ({error}); it is done once they run again"]
     deadline = time.monotonic() + _WIND_DOWN_WITHIN
     while (account := in_force(settings.stop_file, _account(settings))).wind_down is not WindDown.NONE:

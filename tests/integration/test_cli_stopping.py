@@ -131,11 +131,19 @@ def test_a_whole_system_is_not_flattened(command: InProcess, env: dict[str, str]
     assert "for each account first" in said.err
 
 
-def test_a_halt_with_cancel_says_that_no_worker_can_be_asked(command: InProcess, env: dict[str, str]) -> None:
-    halted = command("halt", "--cancel", "--json", env=env).json
-    assert halted["now"] == "HALTED"
-    (line,) = halted["remaining"]
-    assert "Redis does not answer" in line
+@pytest.mark.parametrize("wish", ["--cancel", "--flatten"])
+@pytest.mark.parametrize(
+    ("broker", "why"), [(NO_REDIS, "Redis does not answer"), ({}, "was never started: `alina up` starts it")]
+)
+def test_what_a_halt_asks_for_is_kept_where_no_worker_can_be_asked(
+    wish: str, broker: dict[str, str], why: str, command: InProcess, env: dict[str, str]
+) -> None:
+    env.pop("ALINA_REDIS_URL")
+    halted = command("halt", wish, "--json", env=env | broker)
+    assert halted.code == 0, halted.err
+    assert halted.json["now"] == {"--cancel": "HALTED", "--flatten": "REDUCING"}[wish]
+    (line,) = halted.json["remaining"]
+    assert why in line
     assert "done once they run again" in line
 
 
