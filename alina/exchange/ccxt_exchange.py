@@ -210,8 +210,10 @@ class CcxtExchange:
         return None
 
     def _read(self, raw: records.Raw) -> records.Raw:
-        """ccxt's record of an order with the client order id as we spell it."""
-        return {**raw, "clientOrderId": self._traits.read(raw.get("clientOrderId") or "")}
+        """ccxt's record of an order with the client order id as we spell it; of Bitvavo's it lacks."""
+        info = raw.get("info")
+        told = raw.get("clientOrderId") or (isinstance(info, dict) and info.get("clientOrderId")) or ""
+        return {**raw, "clientOrderId": self._traits.read(told)}
 
     def cancel(self, symbol: str, client_order_id: str, *, exchange_order_id: str | None = None) -> bool:
         """Whether the exchange cancelled the order now; False: it has no such open order (yet).

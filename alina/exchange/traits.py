@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
+from uuid import UUID
 
 import ccxt
 
@@ -62,7 +63,7 @@ class Traits:
     def spelled(self, client_order_id: str) -> str:
         """A client order id as this exchange takes it. Ours are `al` and 30 hex digits; a UUID has 32."""
         if self.takes_uuids and re.fullmatch("al[0-9a-f]{30}", client_order_id):
-            return f"a1{client_order_id[2:]}"
+            return str(UUID(f"a1{client_order_id[2:]}"))
         return client_order_id
 
     def read(self, told: str) -> str:
@@ -106,6 +107,7 @@ _KRAKEN = Traits(
 # not HTX: it forgets a client order id two hours after it was placed, or eight if it is open, and answers a
 # cancel of one that it does not know with status ok
 _ASKED = Traits(finding=Finding.BY_ORDER)
+_ASKED_BY_UUID = replace(_ASKED, takes_uuids=True)
 _OKX = replace(
     _ASKED, older_trades=OlderTrades(size=100, order="ordId", older_than="after", named_by="billId")
 )
@@ -122,7 +124,8 @@ _TABLE = {
     "bitget": _BITGET,
     "kucoin": _KUCOIN,
     **dict.fromkeys(("okx", "okxus"), _OKX),
-    **dict.fromkeys(("bitvavo", "coinbaseexchange", "mexc"), _ASKED),
+    "mexc": _ASKED,
+    **dict.fromkeys(("bitvavo", "coinbaseexchange"), _ASKED_BY_UUID),
 }
 
 

@@ -1,16 +1,18 @@
 """The adapter over ccxt's other exchanges: answers in the shapes that they document, from a local server."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID, uuid4
 
 import ccxt
 import pytest
-from binance_like import SYMBOL, BinanceLike, Handler, reply, says, serving
+from binance_like import SYMBOL, BinanceLike, Handler, limit_buy, reply, says, serving
 
-from alina.domain.orders import OrderState
+from alina.domain.orders import OrderState, client_order_id_for
 from alina.errors import ExchangeUnavailable
 from alina.exchange.ccxt_exchange import CcxtExchange
 
@@ -292,4 +294,58 @@ def test_htx_that_forgets_client_order_ids_within_hours_proves_no_absence_and_no
     assert found is not None
     assert found.state is OrderState.FILLED
     assert exchange.cancel(SYMBOL, "al-1") is False
+    exchange.close()
+
+
+BITVAVO_MARKETS = {
+    "GET /v2/assets": says(200, []),
+    "GET /v2/markets": says(
+        200,
+        [
+            {
+                "market": "BTC-EUR",
+                "status": "trading",
+                "base": "BTC",
+                "quote": "EUR",
+                "tickSize": "0.10",
+                "quantityDecimals": 8,
+                "notionalDecimals": 2,
+                "minOrderInBaseAsset": "0.0001",
+                "minOrderInQuoteAsset": "5",
+                "orderTypes": ["market", "limit"],
+            }
+        ],
+    ),
+}
+
+
+def test_an_order_on_bitvavo_bears_a_uuid_and_is_found_and_cancelled_by_it(server: BinanceLike):
+    known: dict[str, object] = {}
+
+    def place(handler: Handler) -> None:
+        body = json.loads(handler.body)
+        assert str(UUID(body["clientOrderId"])) == body["clientOrderId"]
+        known.update(body, orderId="28", status="new", created=1700000000000)
+        known.update(filledAmount="0", filledAmountQuote="0", amountRemaining=body["amount"], fills=[])
+        reply(handler, 200, known)
+
+    def answer(handler: Handler) -> None:
+        if asked(handler).get("clientOrderId") == known.get("clientOrderId"):
+            reply(handler, 200, known)
+        else:
+            reply(handler, 404, {"errorCode": 240, "error": "No order found."})
+
+    server.answers = BITVAVO_MARKETS | {
+        "POST /v2/order": place,
+        "GET /v2/order": answer,
+        "DELETE /v2/order": answer,
+    }
+    exchange = connect("bitvavo", server, operatorId=7)
+    order = replace(limit_buy(), symbol="BTC/EUR", client_order_id=client_order_id_for(uuid4()))
+    placed = exchange.submit(order)
+    assert placed.client_order_id == order.client_order_id
+    assert exchange.find("BTC/EUR", order.client_order_id) == placed
+    assert exchange.find("BTC/EUR", client_order_id_for(uuid4())) is None
+    assert exchange.cancel("BTC/EUR", order.client_order_id) is True
+    assert exchange.cancel("BTC/EUR", client_order_id_for(uuid4())) is False
     exchange.close()
