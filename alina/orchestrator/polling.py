@@ -17,15 +17,13 @@ log = structlog.get_logger(__name__)
 def poll(runtime: Runtime) -> int:
     """Poll every symbol; one that fails does not stop the others. Returns the runs started.
 
-    In one that the settings name no more only what is held is looked at.
+    Exits come first, those of symbols that the settings name no more too: they need no candles, which agents
+    may write, so that one that cannot be read keeps no stop.
     """
+    _propose_exits(runtime)
     started = 0
-    for symbol in scope.symbols(runtime):
+    for symbol in runtime.settings.market.symbols:
         try:
-            with urgent():  # first: a stop needs no candles
-                protection.propose_exits(runtime, symbol)
-            if symbol not in runtime.settings.market.symbols:
-                continue
             latest = poll_symbol(runtime, symbol)
         except ExchangeError as error:
             log.warning("symbol not polled", symbol=symbol, error=str(error))
@@ -33,6 +31,15 @@ def poll(runtime: Runtime) -> int:
         if latest is not None:
             started += start_runs(runtime, symbol, latest)
     return started
+
+
+def _propose_exits(runtime: Runtime) -> None:
+    for symbol in scope.symbols(runtime):
+        try:
+            with urgent():
+                protection.propose_exits(runtime, symbol)
+        except ExchangeError as error:
+            log.warning("exits not looked at", symbol=symbol, error=str(error))
 
 
 def poll_symbol(runtime: Runtime, symbol: str) -> datetime | None:

@@ -1,9 +1,12 @@
 """Attacks on what protects: no row that an agent may write keeps a stop, an exit or a person's wish away."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import pytest
 from attack_cases import login
@@ -12,9 +15,11 @@ from system import RunningVenue, System, proposal, system
 
 from alina.db.roles import AGENT
 from alina.domain.decisions import ReasonCode
+from alina.domain.market import Ticker
 from alina.domain.orders import OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, TradingState, WindDown
-from alina.orchestrator import reconciliation, stops, sweeping, winding_down
+from alina.exchange.candle_store import LOCAL
+from alina.orchestrator import polling, reconciliation, stops, sweeping, winding_down
 
 Make = Callable[..., System]
 #: the market stands at 105
@@ -111,6 +116,43 @@ def test_a_stop_of_an_agents_own_does_not_stand_in_for_the_positions(make: Make)
     assert resting(one) == [Decimal(90)]
     stops.protect(one.runtime)
     assert resting(one) == [STOP]
+
+
+def test_a_candle_that_cannot_be_read_keeps_no_exit_of_any_symbol(
+    make: Make, venue: RunningVenue, ledger_url: str
+) -> None:
+    one, poisoned = make(), venue.symbol()
+    with create_engine(login(ledger_url, AGENT), poolclass=NullPool).begin() as connection:
+        values = {"symbol": poisoned, "exchange": LOCAL}
+        connection.execute(text(_UNREADABLE_CANDLE), values)
+    market = one.runtime.settings.market.model_copy(update={"symbols": (poisoned, one.symbol)})
+    one = one.with_parts(
+        exchange=Fallen(one.exchange, below=STOP),
+        settings=one.runtime.settings.model_copy(update={"market": market}),
+    )
+    with suppress(ValueError):  # the candles
+        polling.poll(one.runtime)
+    assert [message[0] for message in one.sent] == ["trading.execute_proposal"]
+
+
+class Fallen:
+    """The exchange, after its prices have fallen."""
+
+    def __init__(self, exchange: Any, *, below: Decimal) -> None:
+        self._exchange, self._bid = exchange, below - 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def ticker(self, symbol: str) -> Ticker:
+        ticker: Ticker = replace(self._exchange.ticker(symbol), bid=self._bid)
+        return ticker
+
+
+_UNREADABLE_CANDLE = """
+INSERT INTO candles (exchange, symbol, timeframe, open_time, open, high, low, close, volume)
+VALUES (:exchange, :symbol, '1h', '20000-01-01', 1, 1, 1, 1, 1)
+"""
 
 
 def test_a_run_that_cannot_be_read_keeps_nothing_but_runs(make: Make, ledger_url: str) -> None:
