@@ -10,6 +10,9 @@ from alina.domain.decisions import Denied, Proposal, ReasonCode
 from alina.risk.amounts import Check, deny, is_protective
 from alina.risk.limits import Limits, Snapshot
 
+#: characters of a plugin's message
+_LONGEST = 500
+
 
 def all_of(*checks: Check) -> Check:
     """Passes where every one passes; else the first denial."""
@@ -66,13 +69,18 @@ def guarded(check: Check, name: str) -> Check:
         try:
             denied = check(proposal, snapshot, limits)
         except Exception as error:  # whatever it is, it is no approval
-            return deny(ReasonCode.PLUGIN_UNKNOWN, f"{name}: {type(error).__name__}: {error}")
+            return deny(ReasonCode.PLUGIN_UNKNOWN, _shown(f"{name}: {type(error).__name__}: {error}"))
         if denied is None:
             return None
         if not isinstance(denied, Denied):
-            return deny(ReasonCode.PLUGIN_UNKNOWN, f"{name} answered {denied!r}: return None or Denied")
+            return deny(ReasonCode.PLUGIN_UNKNOWN, _shown(f"{name}: neither None nor Denied: {denied!r}"))
         reason = denied.reason if denied.reason >= ReasonCode.PLUGIN else ReasonCode.PLUGIN
         reason = ReasonCode.PLUGIN_UNKNOWN if denied.reason.is_unknown else reason
-        return deny(reason, f"{name}: {denied.message}")
+        return deny(reason, _shown(f"{name}: {denied.message}"))
 
     return composed
+
+
+def _shown(said: str) -> str:
+    """What a row and a terminal take of it: a plugin may quote whatever stands on a chain."""
+    return "".join(sign if sign.isprintable() else " " for sign in said[:_LONGEST])

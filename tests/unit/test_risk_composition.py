@@ -112,6 +112,24 @@ def test_a_plugins_check_fails_closed_and_stays_within_its_codes() -> None:
     assert isinstance(verdict(saying(RuntimeError), stop, HOLDING), Approved)
 
 
+@pytest.mark.parametrize("words", ["a\x00b", "a\ud800b", "a\x1b[2Jb", "a" * 10**6])
+def test_whatever_words_a_plugin_passes_on_a_denial_can_be_stored(words: str) -> None:
+    """Else its proposal is never decided, and an exit that is not decided keeps every other waiting."""
+
+    def denies(*_: Any) -> Denied:
+        return Denied(reason=ReasonCode(901), message=words)
+
+    def raises(*_: Any) -> None:
+        raise RuntimeError(words)
+
+    for check in (denies, raises, lambda *_: words):
+        denied = guarded(check, "rug")(buy(), SNAPSHOT, LIMITS)
+        assert denied is not None
+        assert denied.message.startswith("rug")
+        assert denied.message.isprintable()
+        assert len(denied.message) <= 500
+
+
 def offered(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     points = EntryPoints(EntryPoint(name, f"{__name__}:{name}", registry.GROUP) for name in names)
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
