@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_risk_kernel import HOLDING, MINUTE, NOW, SNAPSHOT, buy, holding, limit_buy, position, sell
+from test_risk_kernel import HOLDING, MINUTE, NOW, SNAPSHOT, buy, denial, holding, limit_buy, position, sell
 from test_risk_limits import ACTIVITY, FULL, book, limited, reason
 
 from alina.domain.decisions import Approved, Denied, Proposal, ReasonCode
@@ -263,3 +263,10 @@ ANY_VALUE = st.one_of(
 def test_no_value_of_any_figure_makes_the_kernel_raise(figure: Any, value: object, wish: Proposal) -> None:
     name, record, put = figure
     kernel.review(wish, put(forced(record, name, value)), STRICT)
+
+
+@pytest.mark.parametrize("price", ["1E-16383", "1E+131000"])
+def test_a_price_that_nobody_can_have_seen_is_denied_to_a_stop_too(price: str) -> None:
+    """A sale's turnover is counted at it: the ledger could not store what comes of these."""
+    wish = replace(sell(), reference_price=D(price), close_reason=CloseReason.STOP_LOSS)
+    assert denial(wish, HOLDING) is ReasonCode.INVALID_PRICE

@@ -9,6 +9,9 @@ from alina.domain.portfolio import TradingState
 from alina.risk.amounts import deny, known_market, known_ticker, notional, spend
 from alina.risk.limits import Limits, Snapshot
 
+#: quote per base; a sale's turnover is counted at the price that its proposer says to have seen, and stored
+_LEAST_PRICE, _MOST_PRICE = Decimal("1E-30"), Decimal("1E+30")
+
 
 def trading_state(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | None:
     """ACTIVE lets all through, REDUCING only exits, HALTED and an unknown account nothing."""
@@ -79,7 +82,7 @@ def on_the_grid(proposal: Proposal, snapshot: Snapshot, _: Limits) -> Denied | N
         )
     if market.max_quantity is not None and quantity > market.max_quantity:
         return deny(ReasonCode.INVALID_QUANTITY, f"quantity {quantity} is above {market.max_quantity}")
-    if proposal.reference_price <= 0:
+    if not _LEAST_PRICE <= proposal.reference_price <= _MOST_PRICE:
         return deny(ReasonCode.INVALID_PRICE, f"the price seen cannot be {proposal.reference_price}")
     prices = (proposal.limit_price, proposal.trigger_price, proposal.stop_price, proposal.take_profit_price)
     for price in prices:
