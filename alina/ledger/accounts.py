@@ -101,9 +101,11 @@ class Accounts(Part):
         The first record of an account is also its opening balance; an asset that appears later
         opened at zero.
         """
-        locked_account(self._session, account)
+        row = locked_account(self._session, account)
         held = select(BalanceRow.asset).where(BalanceRow.account == account)
         is_first = self._session.scalar(held.limit(1)) is None
+        if is_first:
+            row.opened_at = at
         self._session.execute(
             update(BalanceRow)
             .where(BalanceRow.account == account, BalanceRow.asset.not_in(balances))
@@ -140,6 +142,10 @@ class Accounts(Part):
     def peak_number(self, account: str) -> int:
         """The number of the account's newest peak; 0: nobody has begun one."""
         return self._session.scalar(_newest_peak(account).with_only_columns(NewPeakRow.number)) or 0
+
+    def opened_at(self, account: str) -> datetime | None:
+        """When its opening balances were recorded: they hold what was traded before. None: not known."""
+        return self._session.scalar(select(AccountRow.opened_at).where(AccountRow.name == account))
 
     def record_equity(self, equity: Equity, *, peak_number: int | None = None) -> None:
         """The account's worth at one time; the last word on the same time since a new peak stays.

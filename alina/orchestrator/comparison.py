@@ -12,6 +12,7 @@ and only what neither of the two moments explains is a difference:
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 import structlog
@@ -107,8 +108,10 @@ def look(runtime: Runtime) -> Comparison:
     ExchangeUnavailable, and LedgerError for a contradiction.
     """
     before, found = _books(runtime), Comparison()
+    with runtime.unit_of_work() as uow:
+        opened_at = uow.ledger.opened_at(runtime.account)
     balances = runtime.exchange.balances()
-    told = {symbol: _told(runtime, symbol) for symbol in scope.symbols(runtime)}
+    told = {symbol: _told(runtime, symbol, opened_at) for symbol in scope.symbols(runtime)}
     after = _books(runtime)
     for symbol, answer in told.items():
         if answer is None:
@@ -127,10 +130,16 @@ def look(runtime: Runtime) -> Comparison:
     return found
 
 
-def _told(runtime: Runtime, symbol: str) -> _Told | None:
-    """None: it is refused, as for a symbol that was taken off the exchange."""
+def _told(runtime: Runtime, symbol: str, opened_at: datetime | None) -> _Told | None:
+    """Without what was traded before the account was opened: its opening balances hold that.
+
+    None: it is refused, as for a symbol that was taken off the exchange.
+    """
     try:
-        return _Told(runtime.exchange.open_orders(symbol), runtime.exchange.fills(symbol))
+        open_orders, trades = runtime.exchange.open_orders(symbol), runtime.exchange.fills(symbol)
+        return _Told(
+            open_orders, [one for one in trades if opened_at is None or one.executed_at >= opened_at]
+        )
     except ExchangeRefused as error:
         log.warning("not compared", symbol=symbol, error=str(error))
         return None

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
-from system import RunningVenue, System, empty, proposal, system
+from system import HOUR, RunningVenue, System, empty, proposal, system
 
 from alina.domain.orders import ForeignOrder, Handling, Order, OrderSide, OrderType
 from alina.domain.portfolio import CloseReason, TradingState
@@ -115,6 +115,25 @@ def test_a_foreign_order_that_fills_later_is_booked_without_another_alarm(make: 
     assert reconciliation.reconcile(filled.runtime) == []
     assert reconciliation.reconcile(filled.runtime) == []
     assert one.held() is not None
+
+
+@pytest.mark.parametrize("handling", Handling)
+def test_what_was_traded_before_the_account_was_opened_is_in_its_opening_balance(
+    make: Make, venue: RunningVenue, engine: Engine, handling: Handling
+) -> None:
+    before = make()
+    order_by_hand(before)
+    venue.unused.append(before.symbol)
+    one = make(execution={"settle_after": "1ms", "resend_max": 0, "foreign_orders": handling})
+    opened_at = one.runtime.clock.now()  # the market stands still: another time is given by hand
+    for at, expected in ((opened_at + HOUR, 0), (opened_at, 1)):
+        with one.work() as uow:
+            assert uow.ledger.opened_at(one.runtime.account) is not None
+        with engine.begin() as connection:
+            said = text("UPDATE accounts SET opened_at = :at WHERE name = :name")
+            connection.execute(said, {"at": at, "name": one.runtime.account})
+        assert len(reconciliation.reconcile(one.runtime)) == expected
+        assert one.held() is None
 
 
 def test_an_adopted_buy_opens_a_position_under_the_exits_of_trading(make: Make) -> None:

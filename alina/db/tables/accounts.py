@@ -21,6 +21,8 @@ class AccountRow(Base):
     state_reason: Mapped[str] = mapped_column(server_default="")
     state_changed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     wind_down: Mapped[WindDown] = mapped_column(server_default=WindDown.NONE.value)
+    #: market time of the opening balances, which hold all that was traded before; NULL: not known
+    opened_at: Mapped[datetime | None]
 
 
 class SystemStateRow(Base):
