@@ -52,6 +52,9 @@ def test_all_any_and_not_are_what_they_say() -> None:
     assert not passes(any_of(no, no))
     assert passes(not_(no, "no"))
     assert not passes(not_(yes, "yes"))
+    denied = kernel.review(buy(), SNAPSHOT, LIMITS, checks=(not_(yes, "yes"),))
+    assert isinstance(denied, Denied)
+    assert denied.reason is ReasonCode.NEGATED_CHECK
     with pytest.raises(ValueError, match="needs a check"):
         any_of()
 
@@ -151,9 +154,10 @@ def test_config_composes_checks_by_name_after_those_that_always_stand(
     only = registry.build(["cooldown", {"any": ["max_trade_amount", {"not": "always_no"}]}], LIMITS)
     assert isinstance(kernel.review(small, SNAPSHOT, LIMITS, checks=only), Approved)
     assert isinstance(kernel.review(large, replace(SNAPSHOT), LIMITS, checks=only), Approved)
-    denied = kernel.review(small, SNAPSHOT, LIMITS, checks=registry.build(["built_in", "always_no"], LIMITS))
-    assert isinstance(denied, Denied)
-    assert denied.reason == 901
+    for more in ("always_no", {"all": ["cooldown", "always_no"]}):
+        denied = kernel.review(small, SNAPSHOT, LIMITS, checks=registry.build(["built_in", more], LIMITS))
+        assert isinstance(denied, Denied)
+        assert denied.reason == 901
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,7 @@ def test_config_composes_checks_by_name_after_those_that_always_stand(
         ([{"some": ["cooldown"]}], "write all"),
         ([{"any": []}], "write all"),
         ([{"not": ["cooldown"]}], "write all"),
+        ([{"some": "cooldown"}], "write all"),
         ([{"all": ["cooldown"], "any": ["cooldown"]}], "one of all, any and not"),
         ([{"any": [3]}], "write a name"),
         ([{"any": ["built_in"]}], "'built_in' is no known check"),
@@ -184,6 +189,7 @@ def test_what_cannot_be_built_is_refused_with_its_remedy(
 
 def test_a_check_that_is_off_may_stand_in_all_and_one_that_is_set_anywhere() -> None:
     assert registry.build(["max_trade_amount", {"all": ["max_exposure", "cooldown"]}], LIMITS)
+    assert registry.build(["max_trade_amount", {"not": "cooldown"}], LIMITS)
     limits = replace(LIMITS, max_exposure=Decimal(1))
     assert registry.build(["built_in", {"not": {"any": ["max_exposure"]}}], limits)
     lists = replace(LIMITS, allowed_assets=frozenset({"BTC"}))

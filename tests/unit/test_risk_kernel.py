@@ -39,6 +39,7 @@ MARKET = Market(
     maker_fee=Decimal("0.001"),
     taker_fee=Decimal("0.001"),
 )
+NOTHING = Decimal(0)
 TICKER = Ticker(symbol=SYMBOL, bid=Decimal("99.99"), ask=Decimal(100), last=Decimal(100), as_of=NOW)
 
 
@@ -101,8 +102,8 @@ def buy(quantity: str = "1", **changes: Any) -> Proposal:
     return Proposal(**values | changes)
 
 
-def limit_buy(quantity: str, price: str) -> Proposal:
-    return buy(quantity, order_type=OrderType.LIMIT, limit_price=Decimal(price))
+def limit_buy(quantity: str, price: str, **changes: Any) -> Proposal:
+    return buy(quantity, order_type=OrderType.LIMIT, limit_price=Decimal(price), **changes)
 
 
 def sell(quantity: str = "1", **changes: Any) -> Proposal:
@@ -167,7 +168,7 @@ DENIALS: dict[str, tuple[Proposal, Snapshot, ReasonCode]] = {
     "an unknown market": (buy(), replace(SNAPSHOT, market=None), ReasonCode.UNKNOWN_MARKET),
     "another symbol's market": (
         buy(),
-        replace(SNAPSHOT, market=replace(MARKET, symbol="ETH/USDT")),
+        replace(SNAPSHOT, market=replace(MARKET, symbol="ETH/USDT", base="ETH")),
         ReasonCode.UNKNOWN_MARKET,
     ),
     "a closed market": (
@@ -228,6 +229,11 @@ DENIALS: dict[str, tuple[Proposal, Snapshot, ReasonCode]] = {
         replace(SNAPSHOT, balances=holding(BTC="2")),
         ReasonCode.INSUFFICIENT_BALANCE,
     ),
+    "a sale of an asset that is not there": (
+        sell("1"),
+        replace(HOLDING, balances=holding(USDT="10000")),
+        ReasonCode.INSUFFICIENT_BALANCE,
+    ),
     "a buy without room for its fee": (
         buy(),
         replace(SNAPSHOT, balances=holding(USDT="101.1999")),
@@ -268,6 +274,26 @@ APPROVALS: dict[str, tuple[Proposal, Snapshot]] = {
         replace(HOLDING, position=position("50"), balances=holding(BTC="50")),
     ),
     "an exit while reducing": (sell("2"), replace(HOLDING, trading_state=TradingState.REDUCING)),
+    "where the exchange asks for no fee and no minimum": (
+        buy(),
+        replace(
+            SNAPSHOT, market=replace(MARKET, min_quantity=NOTHING, min_notional=NOTHING, taker_fee=NOTHING)
+        ),
+    ),
+    "more than one order may sell elsewhere": (
+        sell("51"),
+        replace(
+            HOLDING,
+            market=replace(MARKET, max_quantity=None),
+            position=position("51"),
+            balances=holding(BTC="51"),
+        ),
+    ),
+    "where bid and ask meet": (buy(), replace(SNAPSHOT, ticker=replace(TICKER, bid=TICKER.ask))),
+    "at a price far below one": (
+        limit_buy("50", "0.1", reference_price=Decimal("0.1")),
+        replace(SNAPSHOT, ticker=replace(TICKER, bid=Decimal("0.09"), ask=Decimal("0.1"))),
+    ),
 }
 
 

@@ -184,9 +184,9 @@ EDGES: dict[str, tuple[Limits, Snapshot, Snapshot, ReasonCode]] = {
         ReasonCode.CLOCK_DRIFT,
     ),
     "collar of the price seen": (
-        limited(price_collar=D("0.1")),
-        replace(FULL, book=book("90x9", "91.82x9")),
-        replace(FULL, book=book("90x9", "91.80x9")),
+        limited(price_collar=D("0.25")),
+        replace(FULL, book=book("79.99x9", "80.01x9")),
+        replace(FULL, book=book("79.99x9", "80x9")),
         ReasonCode.PRICE_COLLAR,
     ),
     "slippage": (
@@ -200,6 +200,12 @@ EDGES: dict[str, tuple[Limits, Snapshot, Snapshot, ReasonCode]] = {
         replace(FULL, book=book(asks="100x1")),
         replace(FULL, book=book(asks="100x0.999")),
         ReasonCode.THIN_BOOK,
+    ),
+    "age of the book": (
+        limited(max_spread=D("0.02")),
+        replace(FULL, book=replace(book(), as_of=NOW - 10 * MINUTE)),
+        replace(FULL, book=replace(book(), as_of=NOW - 10 * MINUTE - timedelta(microseconds=1))),
+        ReasonCode.UNKNOWN_BOOK,
     ),
     "spread": (
         limited(max_spread=D("0.02")),
@@ -301,6 +307,16 @@ def test_a_book_that_cannot_be_is_unknown(sides: tuple[str, str]) -> None:
     assert reason(buy(), replace(FULL, book=other), limits) is ReasonCode.UNKNOWN_BOOK
 
 
+def test_slippage_is_of_the_average_price_of_a_market_order_on_the_side_that_it_takes() -> None:
+    limits = limited(max_slippage=Decimal("0.01"))
+    shown = replace(FULL, book=book("99.99x1", "100x1 102x1"))
+    assert reason(buy("2"), shown, limits) is None
+    assert reason(buy("2.001"), shown, limits) is ReasonCode.THIN_BOOK
+    assert reason(limit_buy("2.001", "100"), shown, limits) is None, "its limit bounds it"
+    sale = replace(sell("2"), reduce_only=False)
+    assert reason(sale, replace(shown, position=HOLDING.position), limits) is ReasonCode.THIN_BOOK
+
+
 def test_a_limit_price_far_from_the_book_is_denied_and_one_near_it_passes() -> None:
     limits = limited(price_collar=Decimal("0.05"))
     assert reason(limit_buy("1", "96"), FULL, limits) is None
@@ -308,8 +324,11 @@ def test_a_limit_price_far_from_the_book_is_denied_and_one_near_it_passes() -> N
 
 
 def test_the_largest_order_binds_an_agents_exit_but_no_protective_one() -> None:
-    limits = limited(max_order_notional=Decimal(150))
+    limits = limited(max_order_notional=Decimal("99.99"))
     holding = replace(FULL, position=HOLDING.position)
+    assert reason(sell("2"), holding, limits) is ReasonCode.MAX_ORDER_NOTIONAL, "an exit of nobody's reason"
+    entry = buy("1", close_reason=CloseReason.STOP_LOSS)
+    assert reason(entry, FULL, limits) is ReasonCode.MAX_ORDER_NOTIONAL, "an entry that claims to protect"
     assert reason(sell("2", close_reason=CloseReason.AGENT), holding, limits) is ReasonCode.MAX_ORDER_NOTIONAL
     assert reason(sell("1", close_reason=CloseReason.AGENT), holding, limits) is None
     assert reason(sell("2", close_reason=CloseReason.STOP_LOSS), holding, limits) is None

@@ -25,6 +25,7 @@ def test_a_stop_below_the_market_is_approved_and_reserves_what_it_sells() -> Non
     verdict = kernel.review(stop(), HOLDING, LIMITS)
     assert isinstance(verdict, Approved)
     assert (verdict.reserve_asset, verdict.reserve_amount) == ("BTC", Decimal(2))
+    assert isinstance(kernel.review(stop("95", "95"), HOLDING, LIMITS), Approved)
 
 
 @pytest.mark.parametrize(
