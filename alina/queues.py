@@ -146,7 +146,7 @@ class Pending(Generic[ResultT]):
             ) from None
 
     def _wait(self, timeout: float | None) -> None:
-        """Until the result is there. Celery's own wait counts its pauses, not the time that its looks take."""
+        """Until the result is there. Celery's own wait counts its pauses, not what its looks take."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while not self._result.ready():
             if time.monotonic() >= deadline:
