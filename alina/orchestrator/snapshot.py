@@ -16,7 +16,7 @@ import structlog
 from alina.domain.activity import Activity, ActivityQuery
 from alina.domain.decisions import Proposal
 from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker, timeframe_duration
-from alina.errors import ExchangeRefused
+from alina.errors import ExchangeError, ExchangeRefused
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime, UnitOfWork
 from alina.risk.amounts import is_protective
@@ -46,30 +46,33 @@ class MarketLook:
 def look(runtime: Runtime, proposal: Proposal) -> MarketLook:
     """The proposal's symbol on the exchange now. Raises ExchangeUnavailable (transient).
 
-    A protective exit waits for no answer that it is not measured by: its stop may be withdrawn already.
+    No exit waits for what only limits ask for: its stop may be withdrawn already, and until it is decided no
+    other exit is proposed. A protective one is measured by none of it; an agent's is denied without the book.
     """
     exchange, asked, symbol = runtime.exchange, runtime.limits, proposal.symbol
-    is_measured = not is_protective(proposal)
+    is_entry, is_measured = not proposal.reduce_only, not is_protective(proposal)
     needs_book = (asked.price_collar, asked.max_spread, asked.max_slippage, asked.min_depth)
     return MarketLook(
         market=_answer(lambda: exchange.market(symbol)),
         ticker=_answer(lambda: exchange.ticker(symbol)),
-        book=_answer(lambda: exchange.order_book(symbol, depth=_BOOK_DEPTH))
+        book=_answer(lambda: exchange.order_book(symbol, depth=_BOOK_DEPTH), is_awaited=is_entry)
         if is_measured and any(limit is not None for limit in (*needs_book, asked.max_imbalance))
         else None,
         clock_difference=_answer(lambda: timedelta(milliseconds=exchange.clock_difference_ms()))
-        if is_measured and asked.max_clock_drift is not None
+        if is_entry and asked.max_clock_drift is not None
         else None,
         balances=_answer(exchange.balances),
     )
 
 
-def _answer(ask: Callable[[], _T]) -> _T | None:
-    """A refusal is an unknown; an unreachable exchange is worth a repeat."""
+def _answer(ask: Callable[[], _T], *, is_awaited: bool = True) -> _T | None:
+    """A refusal is an unknown; an unreachable exchange is worth a repeat, if its answer is awaited."""
     try:
         return ask()
-    except ExchangeRefused as error:
-        log.warning("the exchange refused a question", error=str(error))
+    except ExchangeError as error:
+        if is_awaited and not isinstance(error, ExchangeRefused):
+            raise
+        log.warning("the exchange does not answer a question", error=str(error))
         return None
 
 

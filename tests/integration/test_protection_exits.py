@@ -84,6 +84,21 @@ def test_an_exit_is_proposed_while_candles_cannot_be_had(
     assert is_closed(one)
 
 
+def test_an_agents_exit_keeps_no_stop_waiting_while_the_book_cannot_be_had(
+    due: Callable[[], System], venue: RunningVenue
+) -> None:
+    one = due()
+    with one.work() as uow:
+        held = uow.ledger.open_position(one.runtime.account, one.symbol)
+    assert held is not None
+    wish = proposal(one, OrderSide.SELL, str(held.quantity), close_reason=CloseReason.AGENT)
+    venue.fail("error_before", "GET", "/api/v3/depth")
+    assert one.execute(wish.id).reason is ReasonCode.UNKNOWN_BOOK
+    protection.propose_exits(one.runtime, one.symbol)
+    one.deliver()
+    assert is_closed(one)
+
+
 def test_an_exit_that_the_exchange_refused_is_proposed_again(
     due: Callable[[], System], venue: RunningVenue
 ) -> None:

@@ -99,8 +99,9 @@ class Unreadable(StillExchange):
         raise ExchangeUnavailable("no time")
 
 
-@pytest.mark.parametrize("why", [one for one in CloseReason if one is not CloseReason.AGENT])
-def test_what_only_limits_ask_for_holds_no_protective_exit_back(ledger_url: str, why: CloseReason) -> None:
+@pytest.mark.parametrize("why", CloseReason)
+def test_no_exit_waits_for_what_only_limits_ask_for(ledger_url: str, why: CloseReason) -> None:
+    """An agent's is held against the book, and denied without it."""
     empty(ledger_url)
     exchange = Unreadable()  # type: ignore[abstract]
     exchange.bases = ("BTC",)
@@ -109,4 +110,5 @@ def test_what_only_limits_ask_for_holds_no_protective_exit_back(ledger_url: str,
     with runtime.unit_of_work() as uow:
         trade(uow.ledger, wish(), at=NOW)
         uow.ledger.save_proposal(exit_now)
-    assert review.decide(runtime, review.read(runtime, exit_now.id)).verdict == "approved"
+    expected = ReasonCode.UNKNOWN_BOOK if why is CloseReason.AGENT else None
+    assert review.decide(runtime, review.read(runtime, exit_now.id)).reason is expected
