@@ -15,7 +15,7 @@ from typing import Any
 import ccxt
 
 from alina.domain.market import Balances, Candle, Market, OrderBook, Ticker
-from alina.domain.orders import Fill, Order, OrderType, PlacedOrder
+from alina.domain.orders import Fill, Order, OrderSide, OrderType, PlacedOrder
 from alina.domain.records import ms_from_utc
 from alina.errors import ExchangeRefused, ExchangeUnavailable, OrderFateUnknown, OrderRejected
 from alina.exchange import own_trades, records
@@ -159,6 +159,11 @@ class CcxtExchange:
         self._client.need_keys()
         if order.order_type is OrderType.STOP_LIMIT and not self.has_stop_orders(order.symbol):
             raise ExchangeRefused(f"{self._id} takes no stop order in {order.symbol} that could be followed")
+        if self._traits.buys_by_cost and (order.side, order.order_type) == (OrderSide.BUY, OrderType.MARKET):
+            raise ExchangeRefused(
+                f"{self._id} takes a market buy by its cost: it would read {order.quantity} {market.base} "
+                f"as {market.quote} to spend; buy at a limit price"
+            )
         self._refuse_rounding(order, market)
         _refuse_dust(order, market)
         self._client.take_order()

@@ -9,8 +9,9 @@ import ccxt
 from alina.exchange.traits import traits_of
 
 _SPOT_ONLY = {"options": {"defaultType": "spot"}}
-#: ccxt looks for it for all requests, and by the path of each: a retry would send an order twice
-_RETRIES = "maxRetriesOnFailure"
+#: ccxt looks for these for all requests and for single ones. A retry would send an order twice; a market buy
+#: without a price would send the quantity, where an exchange takes a cost, as the cost
+_FIXED = {"maxRetriesOnFailure": 0, "createMarketBuyOrderRequiresPrice": True}
 
 
 def client_options(
@@ -26,18 +27,18 @@ def client_options(
     fixed: dict[str, Any] = {
         "number": str,  # prices and amounts keep the exchange's own digits
         "enableLastJsonResponse": True,  # the only sign that an answer was no JSON at all
-        "options": {_RETRIES: 0},
+        "options": _FIXED,
     }
     keys = {name: value for name, value in (("apiKey", api_key), ("secret", secret)) if value}
-    once = _without_retries(options)
-    return merged(_SPOT_ONLY, defaults, traits_of(exchange_id).options, once, keys, fixed)
+    free = _without_fixed(options)
+    return merged(_SPOT_ONLY, defaults, traits_of(exchange_id).options, free, keys, fixed)
 
 
-def _without_retries(options: Mapping[str, Any]) -> dict[str, Any]:
+def _without_fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _without_retries(value) if isinstance(value, Mapping) else value
+        name: _without_fixed(value) if isinstance(value, Mapping) else value
         for name, value in options.items()
-        if name != _RETRIES
+        if name not in _FIXED
     }
 
 

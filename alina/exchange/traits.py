@@ -55,6 +55,8 @@ class Traits:
     order_trades_page: int | None = None
     #: trades of one order come newest first, older ones by the oldest of the page before
     older_trades: OlderTrades | None = None
+    #: ccxt sends the quantity of a market buy as the quote to spend, without a word
+    buys_by_cost: bool = False
     #: client order ids must be UUIDs or short
     takes_uuids: bool = False
     #: merged into ccxt's constructor
@@ -117,6 +119,10 @@ _KUCOIN = replace(
 _BITGET = replace(
     _ASKED, older_trades=OlderTrades(size=100, order="orderId", older_than="idLessThan", named_by="tradeId")
 )
+_BYBIT = Traits(
+    # on its classic accounts too, which take a cost
+    options={"options": {"createOrder": {"createMarketBuyOrderRequiresPrice": True}}}
+)
 _TABLE = {
     "binance": _BINANCE,
     "binanceus": _BINANCE,
@@ -125,6 +131,8 @@ _TABLE = {
     "kucoin": _KUCOIN,
     **dict.fromkeys(("okx", "okxus"), _OKX),
     "mexc": _ASKED,
+    **dict.fromkeys(("bybit", "bybiteu", "bybitid"), _BYBIT),
+    **dict.fromkeys(("coinmate", "luno"), Traits(buys_by_cost=True)),
     **dict.fromkeys(("bitvavo", "coinbaseexchange"), _ASKED_BY_UUID),
 }
 

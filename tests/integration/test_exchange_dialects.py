@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
@@ -12,8 +13,8 @@ import ccxt
 import pytest
 from binance_like import SYMBOL, BinanceLike, Handler, limit_buy, reply, says, serving
 
-from alina.domain.orders import OrderState, client_order_id_for
-from alina.errors import ExchangeUnavailable
+from alina.domain.orders import Order, OrderSide, OrderState, OrderType, client_order_id_for
+from alina.errors import ExchangeUnavailable, OrderRejected
 from alina.exchange.ccxt_exchange import CcxtExchange
 
 Answer = Callable[[Handler], None]
@@ -348,4 +349,64 @@ def test_an_order_on_bitvavo_bears_a_uuid_and_is_found_and_cancelled_by_it(serve
     assert exchange.find("BTC/EUR", client_order_id_for(uuid4())) is None
     assert exchange.cancel("BTC/EUR", order.client_order_id) is True
     assert exchange.cancel("BTC/EUR", client_order_id_for(uuid4())) is False
+    exchange.close()
+
+
+LUNO_MARKETS = {
+    "GET /1/send/networks": says(200, {"networks": []}),
+    "GET /1/markets": says(
+        200,
+        {
+            "markets": [
+                {
+                    "market_id": "DOGEUSDT",
+                    "trading_status": "ACTIVE",
+                    "base_currency": "DOGE",
+                    "counter_currency": "USDT",
+                    "min_volume": "1",
+                    "max_volume": "100000",
+                    "volume_scale": 0,
+                    "min_price": "0.01",
+                    "max_price": "10",
+                    "price_scale": 4,
+                }
+            ]
+        },
+    ),
+}
+
+
+def doge(side: OrderSide) -> Order:
+    return Order(
+        client_order_id="al-1",
+        account="main",
+        symbol="DOGE/USDT",
+        side=side,
+        order_type=OrderType.MARKET,
+        quantity=Decimal(1000),
+    )
+
+
+def test_a_market_buy_is_not_sent_where_its_quantity_would_be_spent_as_quote(server: BinanceLike):
+    server.answers = {**LUNO_MARKETS, "POST /1/marketorder": says(200, {"order_id": "BXMC2CJ7HNB88U4"})}
+    exchange = connect("luno", server)
+    with pytest.raises(OrderRejected, match="1000 DOGE as USDT to spend; buy at a limit price"):
+        exchange.submit(doge(OrderSide.BUY))
+    assert server.seen["POST /1/marketorder"] == 0
+    exchange.submit(doge(OrderSide.SELL))
+    assert server.seen["POST /1/marketorder"] == 1
+    exchange.close()
+
+
+def test_no_option_of_a_person_s_turns_a_quantity_into_a_cost(server: BinanceLike):
+    told, path = TRADES["bitget"], "POST /api/v2/spot/trade/place-order"
+    server.answers = {**told.markets, path: bitget({"orderId": "28", "clientOid": "al-1"})}
+    exchange = connect("bitget", server, **told.options, createMarketBuyOrderRequiresPrice=False)
+    buy = replace(doge(OrderSide.BUY), symbol=SYMBOL)
+    with pytest.raises(OrderRejected, match="total cost to spend"):
+        exchange.submit(buy)
+    assert server.seen[path] == 0
+    assert (
+        exchange.submit(replace(buy, side=OrderSide.SELL, quantity=Decimal("0.5"))).state is OrderState.OPEN
+    )
     exchange.close()

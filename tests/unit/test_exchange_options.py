@@ -50,6 +50,21 @@ def test_no_option_brings_back_resending_or_floats(options: dict):
         assert api.handle_option_integer_and_params({}, path, "maxRetriesOnFailure", 0)[0] == 0
 
 
+@pytest.mark.parametrize("exchange_id", ["bitget", "bybit", "bybiteu", "htx", "okx"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"options": {"createMarketBuyOrderRequiresPrice": False}},
+        {"options": {"createOrder": {"createMarketBuyOrderRequiresPrice": False}}},
+    ],
+)
+def test_no_option_lets_a_quantity_to_buy_be_sent_as_a_cost(exchange_id: str, options: dict):
+    api = getattr(ccxt, exchange_id)(options_for(exchange_id, options))
+    name = "createMarketBuyOrderRequiresPrice"
+    assert api.handle_option_bool_and_params({}, "createOrder", name, False)[0] is True
+
+
 def test_only_binance_is_told_to_leave_its_other_services_alone():
     assert "fetchMarkets" not in options_for("kraken", {})["options"]
 
