@@ -81,10 +81,12 @@ def _answer(settings: Settings, decision: str, answer: str, by: str | None, as_j
 
     first, last = id_range(decision)
     with open_ledger(settings) as ledger:
-        found = [one for one in ledger.open_approvals() if first <= one.decision_id <= last]
+        # over or not: an agent chooses ids, and may let another wait now under the digits that a person read
+        found = ledger.approvals_between(first, last)
         if len(found) != 1:
             raise LedgerError(
-                f"{decision} begins {len(found)} waiting decisions: `alina approvals` shows their ids"
+                f"{decision} begins {len(found)} decisions that somebody was asked about: `alina approvals` "
+                "shows what waits, `--json` the whole ids"
             )
         approval = ledger.answer_approval(found[0].decision_id, answer, by=person(by))
     is_sent = _enqueue(settings, approval)

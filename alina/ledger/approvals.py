@@ -30,6 +30,11 @@ class Approvals(Part):
         )
         return [record_of(Approval, row) for row in self._session.scalars(query)]
 
+    def approvals_between(self, first: UUID, last: UUID) -> list[Approval]:
+        """Those whose decision's id lies there, also the ones that are over."""
+        rows = self._session.scalars(select(ApprovalRow).where(ApprovalRow.decision_id.between(first, last)))
+        return [record_of(Approval, row) for row in rows]
+
     def answer_approval(self, decision_id: UUID, answer: str, *, by: str) -> Approval:
         """Store the answer, once; the same answer again changes nothing. The executor acts on it.
 

@@ -4,7 +4,7 @@ import json
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from cli_command import InProcess
@@ -175,4 +175,39 @@ def test_a_person_lists_and_answers_by_the_command(
     assert one.execute(asked.proposal_id).verdict == "approved"
     again = command("approvals", "deny", short)
     assert again.code == 2
-    assert "`alina approvals` shows" in again.err
+    assert "an answer is final" in again.err
+    unknown = command("approvals", "deny", "000000")
+    assert (unknown.code, "`alina approvals` shows" in unknown.err) == (2, True)
+
+
+def test_digits_that_a_person_read_do_not_approve_what_took_their_place(
+    one: System,
+    ledger_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.yaml").write_text(json.dumps({"system": {"account": one.runtime.account}}))
+    servers = {"ALINA_DATABASE_URL": ledger_url, "ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
+    command = partial(InProcess(tmp_path, monkeypatch, capsys), env=servers)
+    shown, forged = _alike()
+    first = one.execute(proposal(one, quantity="2", id=shown).id)
+    answer(one, first.id, "denied")
+    assert one.execute(shown).verdict == "denied"
+    second = one.execute(proposal(one, quantity="3", id=forged).id)
+    assert second.verdict == "needs_approval"
+
+    refused = command("approvals", "approve", str(first.id)[:6])
+    assert (refused.code, "begins 2 decisions" in refused.err) == (2, True)
+    assert command("approvals", "approve", str(second.id)).code == 0
+
+
+def _alike() -> tuple[UUID, UUID]:
+    """Two proposals whose decisions' ids begin alike, as an agent finds them."""
+    seen: dict[str, UUID] = {}
+    for number in range(100_000):
+        digits = str(uuid5(UUID(int=number), "decision"))[:6]
+        if digits in seen:
+            return seen[digits], UUID(int=number)
+        seen[digits] = UUID(int=number)
+    raise AssertionError("no two of 100,000 begin alike")
