@@ -117,7 +117,8 @@ class CcxtExchange:
         as_of = self.ticker(symbol).as_of
 
         def fetch() -> OrderBook:
-            book = records.order_book_from(self._api.fetch_order_book(symbol, depth), symbol, as_of=as_of)
+            raw = self._api.fetch_order_book(symbol, self._traits.book_levels or depth)
+            book = records.order_book_from(raw, symbol, as_of=as_of)
             return replace(book, bids=book.bids[:depth], asks=book.asks[:depth])
 
         return self._client.read(fetch)

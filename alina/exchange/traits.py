@@ -55,6 +55,8 @@ class Traits:
     order_trades_page: int | None = None
     #: trades of one order come newest first, older ones by the oldest of the page before
     older_trades: OlderTrades | None = None
+    #: levels of a side that an order book is asked for, where not any number will do
+    book_levels: int | None = None
     #: ccxt sends the quantity of a market buy as the quote to spend, without a word
     buys_by_cost: bool = False
     #: client order ids must be UUIDs or short
@@ -130,6 +132,7 @@ _TABLE = {
     "bitget": _BITGET,
     "kucoin": _KUCOIN,
     **dict.fromkeys(("okx", "okxus"), _OKX),
+    "htx": Traits(book_levels=150),
     "mexc": _ASKED,
     **dict.fromkeys(("bybit", "bybiteu", "bybitid"), _BYBIT),
     **dict.fromkeys(("coinmate", "luno"), Traits(buys_by_cost=True)),

@@ -298,6 +298,28 @@ def test_htx_that_forgets_client_order_ids_within_hours_proves_no_absence_and_no
     exchange.close()
 
 
+def test_a_book_of_htx_is_asked_for_in_a_size_that_it_has(server: BinanceLike):
+    def depth(handler: Handler) -> None:
+        assert asked(handler)["type"] == "step0"
+        assert "depth" not in asked(handler)
+        tick = {"ts": 1700000000000, "bids": [[99, 1], [98, 1]], "asks": [[101, 1], [102, 1]]}
+        reply(handler, 200, {"status": "ok", "tick": tick})
+
+    ticker = {"bid": [99, 1], "ask": [101, 1], "close": 100, "open": 100, "amount": 1, "vol": 100}
+    server.answers = {
+        **HTX_MARKETS,
+        "GET /market/detail/merged": says(200, {"status": "ok", "ts": 1700000000000, "tick": ticker}),
+        "GET /market/depth": depth,
+    }
+    exchange = connect(
+        "htx", server, fetchMarkets={"types": {"spot": True, "linear": False, "inverse": False}}
+    )
+    book = exchange.order_book(SYMBOL, depth=1)
+    assert [(level.price, level.quantity) for level in book.bids] == [(99, 1)]
+    assert len(exchange.order_book(SYMBOL, depth=100).asks) == 2
+    exchange.close()
+
+
 BITVAVO_MARKETS = {
     "GET /v2/assets": says(200, []),
     "GET /v2/markets": says(
@@ -401,7 +423,8 @@ def test_a_market_buy_is_not_sent_where_its_quantity_would_be_spent_as_quote(ser
 def test_no_option_of_a_person_s_turns_a_quantity_into_a_cost(server: BinanceLike):
     told, path = TRADES["bitget"], "POST /api/v2/spot/trade/place-order"
     server.answers = {**told.markets, path: bitget({"orderId": "28", "clientOid": "al-1"})}
-    exchange = connect("bitget", server, **told.options, createMarketBuyOrderRequiresPrice=False)
+    by_cost = {"createMarketBuyOrderRequiresPrice": False}
+    exchange = connect("bitget", server, **told.options, **by_cost, createOrder=by_cost)
     buy = replace(doge(OrderSide.BUY), symbol=SYMBOL)
     with pytest.raises(OrderRejected, match="total cost to spend"):
         exchange.submit(buy)
