@@ -147,7 +147,10 @@ def _make_api(exchange_id: str, options: dict[str, Any]) -> Any:
         near = difflib.get_close_matches(exchange_id, ccxt.exchanges, n=3)
         hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(f"market.exchange.id is {exchange_id!r}, which ccxt does not know{hint}")
-    api = getattr(ccxt, exchange_id)(options)
+    exchange = getattr(ccxt, exchange_id)
+    if (options.get("testnet") or options.get("sandbox")) and "test" not in exchange().urls:
+        raise ConfigError(f"{exchange_id} has no testnet: take it out of market.exchange.options")
+    api = exchange(options)
     for scheme in ("https://", "http://"):
         api.session.mount(scheme, FreshConnections())
     api.session.max_redirects = 0  # a redirect would send the order, and the key, once more

@@ -79,6 +79,12 @@ def test_an_exchange_that_ccxt_does_not_know_is_refused_with_the_nearest_name():
         CcxtExchange("binanc", api_key=None, secret=None, options={}, timeout=timedelta(seconds=1))
 
 
+@pytest.mark.parametrize("name", ["testnet", "sandbox"])
+def test_a_testnet_that_an_exchange_does_not_have_is_refused(name: str):
+    with pytest.raises(ConfigError, match="kraken has no testnet"):
+        CcxtExchange("kraken", api_key=None, secret=None, options={name: True}, timeout=timedelta(seconds=1))
+
+
 def test_merging_changes_neither_the_persons_options_nor_ccxts_defaults():
     given = {"options": {"recvWindow": 1}}
     options_for("binance", given)
