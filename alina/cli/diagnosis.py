@@ -30,7 +30,7 @@ from alina.llm import opening
 from alina.llm.providers import is_elsewhere
 from alina.llm.registry import model_path
 from alina.orchestrator.halting import is_stopped
-from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS
+from alina.orchestrator.health import MAX_CLOCK_DIFFERENCE_MS, told_candles
 from alina.orchestrator.stack import NEEDED_SPACE, VENUE
 from alina.venue.candles_csv import Series
 from alina.venue.feeds import load
@@ -213,6 +213,7 @@ def _exchange(settings: Settings) -> tuple[Level, str, str]:
     gaps = [gap for series in _recorded(settings) for gap in series.gaps]
     if _venue_runs(settings):
         exchange = bootstrap.make_exchange(settings, bootstrap.NO_KEYS)
+        told_candles(exchange, settings, bootstrap.make_clock(settings).now())
         tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
         return _ok("answers: " + ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers))
     if gaps:
@@ -235,6 +236,7 @@ def _recorded(settings: Settings) -> list[Series]:
 
 def _live_exchange(settings: Settings) -> tuple[Level, str, str]:
     exchange = bootstrap.make_exchange(settings, bootstrap.exchange_keys(settings))
+    told_candles(exchange, settings, bootstrap.make_clock(settings).now())
     tickers = [exchange.ticker(symbol) for symbol in settings.market.symbols]
     held = sum(1 for balance in exchange.balances().values() if balance.total)
     prices = ", ".join(f"{ticker.symbol} {ticker.last:f}" for ticker in tickers)

@@ -2,9 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
+from alina.config import Settings
+from alina.domain.market import timeframe_duration
+from alina.domain.ports import Exchange
 from alina.errors import AlinaError
 from alina.orchestrator import halting
 from alina.orchestrator.runtime import Runtime
@@ -22,6 +26,7 @@ def check(runtime: Runtime) -> dict[str, str]:
     report = {
         "database": _part(lambda: _database(runtime)),
         "exchange": _part(lambda: _exchange(runtime)),
+        "candles": _part(lambda: told_candles(runtime.exchange, runtime.settings, runtime.clock.now())),
         "clock": _part(lambda: f"ok, market time {runtime.clock.now():%Y-%m-%d %H:%M:%S}"),
         "disk": _part(lambda: _disk(runtime)),
         "failures": _part(lambda: _failures(runtime)),
@@ -30,6 +35,15 @@ def check(runtime: Runtime) -> dict[str, str]:
     if faults:
         log.error("unhealthy", **faults)
     return report
+
+
+def told_candles(exchange: Exchange, settings: Settings, now: datetime) -> str:
+    """Ask for the newest candles of each symbol: without them no agent ever decides. Raises ExchangeError."""
+    market = settings.market
+    since = now - 2 * timeframe_duration(market.timeframe)
+    for symbol in market.symbols:
+        exchange.candles(symbol, market.timeframe, since=since, limit=2)
+    return f"ok, {market.timeframe} of {', '.join(market.symbols)}"
 
 
 def _part(look: Callable[[], str]) -> str:

@@ -120,8 +120,15 @@ def test_orders_that_the_exchange_refuses_enter_safe_mode_too(make: Make, venue:
 
 def test_a_healthy_system_is_ok_in_every_part(make: Make) -> None:
     report = health.check(make().runtime)
-    assert report.keys() == {"database", "exchange", "clock", "disk", "failures"}
+    assert report.keys() == {"database", "exchange", "candles", "clock", "disk", "failures"}
     assert all(text.startswith("ok") for text in report.values()), report
+
+
+def test_candles_that_the_exchange_does_not_tell_are_a_sick_part(make: Make) -> None:
+    one = make()
+    market = one.runtime.settings.market.model_copy(update={"timeframe": "7m"})
+    sick = one.with_parts(settings=one.runtime.settings.model_copy(update={"market": market}))
+    assert "has no 7m candles: set market.timeframe" in health.check(sick.runtime)["candles"]
 
 
 def test_an_exchange_that_is_away_is_one_sick_part(make: Make, venue: RunningVenue) -> None:
