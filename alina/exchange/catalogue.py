@@ -50,7 +50,7 @@ def _support(api: Any) -> Support:
         stops_wait_at="exchange" if traits.lists_stops_with_orders else "here",
         has_stop_orders=_has_stop_orders(api),
         timeframes=_timeframes(api.timeframes or ()),
-        has_testnet="test" in api.urls,
+        has_testnet=bool(api.urls.get("test")),
     )
 
 

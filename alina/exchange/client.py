@@ -148,7 +148,7 @@ def _make_api(exchange_id: str, options: dict[str, Any]) -> Any:
         hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(f"market.exchange.id is {exchange_id!r}, which ccxt does not know{hint}")
     exchange = getattr(ccxt, exchange_id)
-    if (options.get("testnet") or options.get("sandbox")) and "test" not in exchange().urls:
+    if (options.get("testnet") or options.get("sandbox")) and not exchange().urls.get("test"):
         raise ConfigError(f"{exchange_id} has no testnet: take it out of market.exchange.options")
     api = exchange(options)
     for scheme in ("https://", "http://"):

@@ -4,6 +4,7 @@ import ccxt
 import pytest
 
 from alina.errors import ConfigError
+from alina.exchange.catalogue import supported
 from alina.exchange.ccxt_exchange import CcxtExchange
 from alina.exchange.options import client_options
 
@@ -77,6 +78,16 @@ def test_keys_that_are_not_there_are_not_passed():
 def test_an_exchange_that_ccxt_does_not_know_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="binance"):
         CcxtExchange("binanc", api_key=None, secret=None, options={}, timeout=timedelta(seconds=1))
+
+
+def test_a_testnet_is_told_of_an_exchange_that_has_one():
+    told = {one.id: one.has_testnet for one in supported()}
+    assert [told[exchange_id] for exchange_id in ("binance", "okx", "kraken", "kucoin")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("name", ["testnet", "sandbox"])
