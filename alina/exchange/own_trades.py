@@ -65,12 +65,15 @@ def _of_order_backwards(
 ) -> Iterator[list[Any]]:
     """A full page may be followed by an older one. Raises ValueError."""
     asked: dict[str, Any] = {older.order: exchange_order_id}
+    seen: set[Any] = set()
     while True:
         page = api.fetch_my_trades(symbol, limit=older.size, params=asked)
         yield page
-        if len(page) < older.size:
+        marks = [raw["info"][older.named_by] for raw in page if older.named_by in raw["info"]]
+        if len(page) < older.size or not marks:
             return
-        oldest = min(int(raw["info"][older.named_by]) for raw in page)
-        if oldest >= asked.get(older.older_than, oldest + 1):
-            raise ValueError(f"asked for the trades before {asked[older.older_than]}, told of {oldest}")
+        oldest = marks[0] if len(marks) == 1 else min(map(int, marks))  # one for a page is a cursor
+        if oldest in seen:
+            raise ValueError(f"asked for the trades before {oldest}, told of them again")
+        seen.add(oldest)
         asked = {**asked, older.older_than: oldest}

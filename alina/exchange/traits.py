@@ -32,7 +32,8 @@ class OlderTrades:
     size: int
     #: the parameter that names the order
     order: str
-    #: the parameter that asks for those older than a trade, and what that trade is named by in its answer
+    #: the parameter that asks for those older than a trade, and what that trade is named by in its answer; or
+    #: than a page, and what names the next one in it
     older_than: str
     named_by: str
 
@@ -123,7 +124,8 @@ _BITGET = replace(
 )
 _BYBIT = Traits(
     # on its classic accounts too, which take a cost
-    options={"options": {"createOrder": {"createMarketBuyOrderRequiresPrice": True}}}
+    options={"options": {"createOrder": {"createMarketBuyOrderRequiresPrice": True}}},
+    older_trades=OlderTrades(size=100, order="orderId", older_than="cursor", named_by="nextPageCursor"),
 )
 _TABLE = {
     "binance": _BINANCE,
