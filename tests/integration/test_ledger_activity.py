@@ -1,11 +1,25 @@
 """What the kernel is told of an account is the same from Postgres and from the ledger in memory."""
 
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from ledger_cases import HOUR, MARKET, NOON, SYMBOL, approve, claim, fill, placed, proposal, trade
+from ledger_cases import (
+    HOUR,
+    IN_POSTGRES,
+    MARKET,
+    NOON,
+    SYMBOL,
+    approve,
+    approved,
+    claim,
+    fill,
+    placed,
+    proposal,
+    trade,
+    with_agent,
+)
 
 from alina.domain.activity import ActivityQuery
 from alina.domain.market import Balance
@@ -55,6 +69,74 @@ def test_results_are_counted_by_their_day_their_lookback_and_the_last_winner(led
     assert (activity.stop_losses, activity.symbol_stop_losses, activity.symbol_trades) == (1, 1, 3)
     assert activity.symbol_return is not None
     assert round(activity.symbol_return, 12) == round(Decimal(1) / 300, 12)
+
+
+def test_what_happens_at_midnight_is_of_the_new_day_and_at_the_lookbacks_edge_within_it(
+    ledger: Ledger,
+) -> None:
+    half = timedelta(minutes=30)
+    traded(ledger, -13, "80", CloseReason.STOP_LOSS)
+    trade(ledger, proposal(), at=NOON - 12 * HOUR - half)
+    trade(
+        ledger, proposal(OrderSide.SELL, close_reason=CloseReason.STOP_LOSS), price="90", at=NOON - 12 * HOUR
+    )
+    for hours, total in ((-13, "1000"), (-12, "500")):
+        ledger.record_equity(worth(hours, total))
+    activity = ledger.activity(query(0))
+    assert (activity.volume_today, activity.pnl_today, activity.equity_at_day_start) == (100, -10, 1000)
+    at_the_edge = ledger.activity(query(12))
+    assert (at_the_edge.stop_losses, at_the_edge.symbol_stop_losses, at_the_edge.losses_in_a_row) == (1, 1, 1)
+    assert (at_the_edge.symbol_trades, at_the_edge.symbol_return) == (1, Decimal("-0.1"))
+
+
+def test_what_another_account_does_is_not_counted(ledger: Ledger) -> None:
+    traded(ledger, -3, "96", CloseReason.STOP_LOSS)
+    ledger.record_equity(worth(-1, "1000"))
+    before = replace(ledger.activity(query(1)), equity_age=None)
+    with_agent(ledger, "other")
+    for side in OrderSide:
+        trade(ledger, proposal(side, account="other", close_reason=CloseReason.STOP_LOSS), price="90")
+    claim(ledger, proposal(account="other"))
+    trade(ledger, proposal(account="other", symbol=SYMBOL), at=NOON + timedelta(minutes=1))
+    for hours, total in ((-14, "3000"), (0, "2000")):
+        ledger.record_equity(replace(worth(hours, total), account="other"))
+    ledger.begin_new_peak("other", reason="withdrew 500", by="dana")
+    ledger.record_balances(
+        "other", {"USDT": Balance(asset="USDT", free=Decimal(1), locked=Decimal(0))}, at=NOON
+    )
+    assert replace(ledger.activity(query(1)), equity_age=None) == before
+    assert ledger.locked_standing(query(1), proposal().id).position is None
+
+
+def test_the_same_again_is_of_the_same_agent_symbol_and_side_and_was_not_rejected(ledger: Ledger) -> None:
+    ledger.ensure_agent("another", kind="TradingAgent", prompt="trading")
+    for wish in (proposal(symbol="ETH/USDT"), proposal(agent="another"), proposal(OrderSide.SELL)):
+        approve(ledger, wish)
+    ledger.record_rejected(claim(ledger, proposal()).client_order_id, message="no")
+    assert ledger.activity(query(1)).last_same_at is None
+    approve(ledger, proposal())
+    assert ledger.activity(query(1)).last_same_at == NOON
+
+
+def test_what_is_reserved_is_counted_by_its_asset_and_two_equal_entries_twice(ledger: Ledger) -> None:
+    for _ in range(2):
+        approve(ledger, proposal())
+    sale = proposal(OrderSide.SELL)
+    ledger.save_proposal(sale)
+    ledger.save_decision(sale, approved(sale, "BTC", "0.7"), snapshot={}, decided_at=NOON)
+    activity = ledger.activity(query(1))
+    assert (activity.reserved_base, activity.reserved_quote) == (Decimal("0.7"), 202)
+    assert (activity.open_positions, activity.exposure, activity.symbol_exposure) == (1, 202, 202)
+
+
+@IN_POSTGRES
+def test_a_reservation_that_ended_since_the_balances_were_asked_for_still_counts(ledger: Ledger) -> None:
+    with_agent(ledger, "other")
+    for account in ("main", "other"):
+        trade(ledger, proposal(account=account))
+    for year, reserved in ((2000, 101), (2200, 0)):
+        asked = replace(query(1), balances_asked_at=datetime(year, 1, 1, tzinfo=UTC))
+        assert ledger.activity(asked).reserved_quote == reserved
 
 
 def test_what_is_held_reserved_and_turned_over_is_counted_once(ledger: Ledger) -> None:

@@ -28,7 +28,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from alina.db.engine import session_factory, transaction
-from alina.domain.orders import Fill, Order, OrderSide, OrderState
+from alina.domain.market import Market
+from alina.domain.orders import Fill, Order, OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Position
 from alina.errors import LedgerError
 from alina.ledger import Ledger
@@ -138,6 +139,43 @@ def test_a_rest_that_no_exchange_takes_does_not_keep_the_position_open(
     closed = ledger.position(position.id)
     assert closed.closed_at == NOON + HOUR, what
     assert closed.quantity == 1 - D(sold)
+
+
+def test_a_rest_that_can_just_be_sold_stays_open(ledger: Ledger) -> None:
+    trade(ledger, proposal())
+    trade(ledger, proposal(OrderSide.SELL, "0.95"), at=NOON + HOUR)
+    assert held(ledger).quantity * 100 == MARKET.min_notional
+
+
+def test_accounts_and_symbols_have_orders_trades_and_positions_of_their_own(ledger: Ledger) -> None:
+    """Trades of two symbols, or accounts, may have the same number."""
+    with_agent(ledger, "other")
+    ether = replace(MARKET, symbol="ETH/USDT", base="ETH")
+
+    def carry_out(market: Market, side: OrderSide, quantity: str, account: str, number: str) -> None:
+        order = claim(ledger, proposal(side, quantity, account=account, symbol=market.symbol))
+        ledger.record_placed(placed(order, OrderState.FILLED, quantity))
+        assert ledger.record_fills(order.client_order_id, [fill(order, quantity, number)], market=market) == 1
+
+    others = ((MARKET, "2", "other"), (ether, "3", "main"))
+    carry_out(MARKET, OrderSide.BUY, "1", "main", "7")
+    for market, quantity, account in others:
+        carry_out(market, OrderSide.BUY, quantity, account, "7")
+        claim(ledger, proposal(account=account, symbol=market.symbol))
+        resting = {"order_type": OrderType.LIMIT, "limit_price": D(110)}
+        claim(ledger, proposal(OrderSide.SELL, account=account, symbol=market.symbol, **resting))
+    assert not ledger.is_entering("main", SYMBOL)
+    assert ledger.resting_sales("main", SYMBOL) == []
+    carry_out(MARKET, OrderSide.SELL, "1", "main", "8")
+    assert ledger.open_position("main", SYMBOL) is None
+    for market, quantity, account in others:
+        position = ledger.open_position(account, market.symbol)
+        assert position is not None
+        assert position.quantity == D(quantity)
+        assert ledger.is_entering(account, market.symbol)
+        assert len(ledger.resting_sales(account, market.symbol)) == 1
+    assert [one.symbol for one in ledger.open_positions("main")] == ["ETH/USDT"]
+    assert [one.quantity for one in ledger.fills("other", SYMBOL)] == [D(2)]
 
 
 def test_a_position_stays_open_while_an_order_of_its_symbol_is_under_way(ledger: Ledger) -> None:
