@@ -69,7 +69,7 @@ class InMemoryAccounts(Accounts):
         is_first = not row.balances
         gone = row.balances.keys() - balances.keys()
         nothing = {asset: Balance(asset=asset, free=_NOTHING, locked=_NOTHING) for asset in sorted(gone)}
-        row.balances = {**nothing, **balances}
+        row.balances, row.balances_at = {**nothing, **balances}, at
         for asset, balance in balances.items():
             row.opening.setdefault(asset, balance.total if is_first else _NOTHING)
 

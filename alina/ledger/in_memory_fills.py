@@ -166,6 +166,15 @@ class InMemoryPositions(InMemoryFills, Positions):
         mine = sorted((row for row in self._rows.open.values() if row.account == account), key=_symbol)
         return [told_position(self._rows, row) for row in mine]
 
+    def told_of(self, position: Position) -> Decimal | None:
+        account = self._rows.accounts[position.account]
+        told = account.balances.get(position.symbol.partition("/")[0])
+        known = reversed(self._rows.fills[position.account, position.symbol].values())
+        newest = next(one.fill.executed_at for one in known if one.position_id == position.id)
+        if told is None or account.balances_at is None or account.balances_at < newest:
+            return None
+        return told.total
+
     def close_dust(self, account: str, symbol: str, *, at: datetime, reason: CloseReason) -> bool:
         row = self._rows.open.get((account, symbol))
         if row is None or self._of_symbol(account, symbol):

@@ -66,6 +66,7 @@ class AccountFields:
     reason: str = ""
     wind_down: WindDown = WindDown.NONE
     balances: dict[str, Balance] = field(default_factory=dict)
+    balances_at: datetime | None = None
     opening: dict[str, Decimal] = field(default_factory=dict)
 
 

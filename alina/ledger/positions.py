@@ -1,12 +1,21 @@
 """Positions and closed trades, as the fills made them."""
 
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from alina.db.tables import DecisionRow, EvaluationRow, OrderRow, PositionRow, ProposalRow
+from alina.db.tables import (
+    BalanceRow,
+    DecisionRow,
+    EvaluationRow,
+    FillRow,
+    OrderRow,
+    PositionRow,
+    ProposalRow,
+)
 from alina.domain.decisions import Proposal
 from alina.domain.evaluation import Evaluation
 from alina.domain.portfolio import CloseReason, Position
@@ -30,6 +39,17 @@ class Positions(Part):
             query.order_by(PositionRow.symbol).execution_options(populate_existing=True)
         )
         return [record_of(Position, row) for row in rows]
+
+    def told_of(self, position: Position) -> Decimal | None:
+        """Base that the exchange said its account holds; None: not said since the position's newest fill."""
+        newest = select(func.max(FillRow.executed_at)).where(FillRow.position_id == position.id)
+        return self._session.scalar(
+            select(BalanceRow.free + BalanceRow.locked).where(
+                BalanceRow.account == position.account,
+                BalanceRow.asset == position.symbol.partition("/")[0],
+                BalanceRow.as_of >= newest.scalar_subquery(),
+            )
+        )
 
     def close_dust(self, account: str, symbol: str, *, at: datetime, reason: CloseReason) -> bool:
         """Close the open position though something is left, its cost lost; the rest stays in the balance.

@@ -68,8 +68,8 @@ def sellable(runtime: Runtime, position: Position, market: Market, price: Decima
     Balances are told late: where they leave nothing to sell, all of it, and the kernel looks again.
     """
     with runtime.unit_of_work() as uow:
-        told = uow.ledger.balances(position.account).get(market.base)
-    there = position.quantity if told is None else min(position.quantity, told.total)
+        told = uow.ledger.told_of(position)
+    there = position.quantity if told is None else min(position.quantity, told)
     quantity = market.quantity_down(there)
     return market.quantity_down(position.quantity) if is_dust(market, quantity, price) else quantity
 

@@ -28,7 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from alina.db.engine import session_factory, transaction
-from alina.domain.market import Market
+from alina.domain.market import Balance, Market
 from alina.domain.orders import Fill, Order, OrderSide, OrderState, OrderType
 from alina.domain.portfolio import CloseReason, Position
 from alina.errors import LedgerError
@@ -250,6 +250,18 @@ def test_a_fee_in_base_on_a_sale_of_a_part_is_taken_off_what_is_held(ledger: Led
     trade(ledger, proposal())
     trade(ledger, proposal(OrderSide.SELL, "0.5"), fee=D("0.001"), fee_asset="BTC")
     assert (held(ledger).quantity, held(ledger).proceeds) == (D("0.499"), 50)
+
+
+def test_balances_tell_of_a_position_what_was_said_since_its_newest_fill(ledger: Ledger) -> None:
+    some = {"BTC": Balance(asset="BTC", free=D("0.2"), locked=D("0.4"))}
+    trade(ledger, proposal(), at=NOON + HOUR)
+    assert ledger.told_of(held(ledger)) is None
+    ledger.record_balances("main", some, at=NOON)
+    assert ledger.told_of(held(ledger)) is None
+    ledger.record_balances("main", some, at=NOON + HOUR)
+    assert ledger.told_of(held(ledger)) == D("0.6")
+    trade(ledger, proposal(), at=NOON + 2 * HOUR)
+    assert ledger.told_of(held(ledger)) is None
 
 
 # -- whatever the order and the repetition -----------------------------------------------------------
