@@ -222,6 +222,13 @@ def test_selling_more_than_is_held_is_refused_and_changes_nothing(ledger: Ledger
         ledger.record_fills(order.client_order_id, [fill(order, "2")], market=MARKET)
 
 
+def test_selling_more_than_earlier_sales_have_left_is_refused(ledger: Ledger) -> None:
+    trade(ledger, proposal())
+    trade(ledger, proposal(OrderSide.SELL, "0.6"), at=NOON + HOUR)
+    with pytest.raises(LedgerError, match=r"sells 0\.5 of 0\.4"):
+        trade(ledger, proposal(OrderSide.SELL, "0.5"), at=NOON + HOUR)
+
+
 def test_a_new_position_opens_after_the_last_one_closed(ledger: Ledger) -> None:
     first = closed_position(ledger)
     trade(ledger, proposal(), at=NOON + 3 * HOUR)

@@ -159,6 +159,7 @@ def test_an_order_moves_forward_and_an_older_report_changes_nothing(ledger: Ledg
     order = claim(ledger, proposal())
     for state, filled in (
         (OrderState.OPEN, "0"),
+        (OrderState.PARTIALLY_FILLED, "0.2"),
         (OrderState.PARTIALLY_FILLED, "0.4"),
         (OrderState.OPEN, "0"),
         (OrderState.PARTIALLY_FILLED, "0.3"),
@@ -170,10 +171,20 @@ def test_an_order_moves_forward_and_an_older_report_changes_nothing(ledger: Ledg
     assert known.exchange_order_id == f"x-{order.client_order_id}"
 
     ledger.record_placed(placed(order, OrderState.CANCELED, "0.4"))
-    ledger.record_placed(placed(order, OrderState.OPEN, "0"))
+    for filled in ("0", "0.4"):
+        ledger.record_placed(placed(order, OrderState.OPEN, filled))
     after = ledger.order(order.client_order_id)
     assert after.state is OrderState.CANCELED
     assert after.acknowledged_at == known.acknowledged_at
+
+
+def test_only_sales_that_wait_for_their_price_rest(ledger: Ledger) -> None:
+    priced = {"order_type": OrderType.LIMIT, "limit_price": Decimal(110)}
+    for wish in (proposal(**priced), proposal(OrderSide.SELL)):
+        claim(ledger, wish)
+    assert ledger.resting_sales("main", SYMBOL) == []
+    order = claim(ledger, proposal(OrderSide.SELL, **priced))
+    assert [known.order for known in ledger.resting_sales("main", SYMBOL)] == [order]
 
 
 def test_a_report_that_contradicts_an_earlier_one_is_refused(ledger: Ledger) -> None:
