@@ -132,7 +132,7 @@ def test_what_is_reserved_is_counted_by_its_asset_and_two_equal_entries_twice(le
 @IN_POSTGRES
 def test_a_reservation_that_ended_since_the_balances_were_asked_for_still_counts(ledger: Ledger) -> None:
     with_agent(ledger, "other")
-    for account in ("main", "other"):
+    for account in ("main", "other", "other"):
         trade(ledger, proposal(account=account))
     for year, reserved in ((2000, 101), (2200, 0)):
         asked = replace(query(1), balances_asked_at=datetime(year, 1, 1, tzinfo=UTC))
