@@ -127,7 +127,7 @@ class Measured:
 def test_pure_reviews(runtime: Runtime) -> None:
     one = wish(symbol=SYMBOLS[0])
     with runtime.unit_of_work() as uow:
-        seen = snapshot(runtime, uow, one, seen=look(runtime, one.symbol), balances_asked_at=None)
+        seen = snapshot(runtime, uow, one, seen=look(runtime, one), balances_asked_at=None)
     began = time.perf_counter()
     for _ in range(REVIEWS):
         verdict = kernel.review(one, seen, runtime.limits, checks=runtime.checks)
