@@ -1,13 +1,14 @@
 """A large entry waits for a person, and is reviewed again before any order."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid5
 
 import pytest
-from cli_command import InProcess
+from cli_command import InProcess, Said
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 from system import (
@@ -26,6 +27,7 @@ from alina.domain.portfolio import TradingState
 from alina.errors import LedgerError
 from alina.orchestrator import sweeping
 
+Command = Callable[..., Said]
 MINUTE = timedelta(minutes=1)
 TINY = {"approval_above": "0.01"}
 LARGE = {"approval_above": "150", "approval_ttl": "10m"}
@@ -151,16 +153,21 @@ def test_an_answer_never_changes(one: System, ledger_url: str) -> None:
         connection.execute(text("UPDATE approvals SET answer = 'approved'"))
 
 
-def test_a_person_lists_and_answers_by_the_command(
+@pytest.fixture
+def command(
     one: System,
     ledger_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> Command:
+    """A person's commands for the account, without a broker."""
     (tmp_path / "config.yaml").write_text(json.dumps({"system": {"account": one.runtime.account}}))
     servers = {"ALINA_DATABASE_URL": ledger_url, "ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
-    command = partial(InProcess(tmp_path, monkeypatch, capsys), env=servers)
+    return partial(InProcess(tmp_path, monkeypatch, capsys), env=servers)
+
+
+def test_a_person_lists_and_answers_by_the_command(one: System, command: Command) -> None:
     asked = one.execute(proposal(one, quantity="2").id)
     short = str(asked.id)[:8]
     assert short in command("approvals").out
@@ -181,15 +188,8 @@ def test_a_person_lists_and_answers_by_the_command(
 
 
 def test_digits_that_a_person_read_do_not_approve_what_took_their_place(
-    one: System,
-    ledger_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    one: System, command: Command
 ) -> None:
-    (tmp_path / "config.yaml").write_text(json.dumps({"system": {"account": one.runtime.account}}))
-    servers = {"ALINA_DATABASE_URL": ledger_url, "ALINA_REDIS_URL": "redis://127.0.0.1:1/0"}
-    command = partial(InProcess(tmp_path, monkeypatch, capsys), env=servers)
     shown, forged = _alike()
     first = one.execute(proposal(one, quantity="2", id=shown).id)
     answer(one, first.id, "denied")
